@@ -1,1 +1,218 @@
-//! See docs.
+//! Engines turn the processes of a container into an image, and an image back into processes.
+//!
+//! - [`Engine`] is all that the shim knows of an engine; [`engine`] makes one from its
+//!   [`EngineKind`]. There is one today: [`criu`].
+//! - [`freezer`] stops and thaws control groups without a runtime process in between.
+//! - [`process`] reads what `/proc` knows of a container's processes; [`limits`] compares that
+//!   with what an OCI spec allows.
+//! - [`runner`]: how commands are run. A shim reaps every child itself, so it brings its own.
+
+pub mod criu;
+mod error;
+pub mod freezer;
+pub mod limits;
+pub mod process;
+pub mod runner;
+pub mod spec;
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+pub use error::EngineError;
+pub use runner::{Runner, StandardRunner};
+
+/// The engines there are. The choice is made per container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EngineKind {
+    /// CRIU, through the OCI runtime's `checkpoint` and `restore`.
+    Criu,
+}
+
+impl EngineKind {
+    /// The name used in annotations, messages and manifests.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Criu => "criu",
+        }
+    }
+}
+
+impl FromStr for EngineKind {
+    type Err = EngineError;
+
+    fn from_str(name: &str) -> Result<Self, EngineError> {
+        match name {
+            "criu" => Ok(Self::Criu),
+            _ => Err(EngineError::UnknownEngine {
+                name: name.to_owned(),
+            }),
+        }
+    }
+}
+
+/// The OCI runtime below, and how it was told to work when the container was made.
+#[derive(Clone, Debug)]
+pub struct Runtime {
+    /// Program name or path, usually `runc`.
+    pub binary: PathBuf,
+    /// The runtime's `--root`.
+    pub root: PathBuf,
+    /// Whether it asks systemd for the control groups.
+    pub systemd_cgroup: bool,
+}
+
+/// One container, as an engine needs to see it.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The runtime's id of the container.
+    pub id: String,
+    /// The name that messages use: Kubernetes' container name, or the id.
+    pub name: String,
+    /// The OCI bundle, holding `config.json`.
+    pub bundle: PathBuf,
+    /// The runtime that made it, or shall make it.
+    pub runtime: Runtime,
+    /// Whether its first process has a terminal.
+    pub terminal: bool,
+}
+
+/// What an installed engine is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Which one.
+    pub kind: EngineKind,
+    /// Its version, as it prints it.
+    pub version: String,
+}
+
+/// Why a checkpoint is taken, which decides what happens around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// For a migration: the caller locked the network and froze the container; it stays frozen.
+    Migration,
+    /// On this node only, as `ctr task checkpoint` asks for it.
+    Local {
+        /// End the container once the image is complete.
+        exit: bool,
+    },
+}
+
+/// What becomes of established TCP connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connections {
+    /// They go on in the restored processes.
+    Keep,
+    /// The restored processes find them closed.
+    Close,
+}
+
+/// A checkpoint to take.
+#[derive(Clone, Debug)]
+pub struct Checkpoint {
+    /// What to dump.
+    pub target: Target,
+    /// Pid of its first process, in the shim's pid namespace.
+    pub pid: i32,
+    /// Where the image goes. Made when it is not there, mode 0700.
+    pub image_dir: PathBuf,
+    /// Where the engine's log goes. Made when it is not there, mode 0700.
+    pub work_dir: PathBuf,
+    /// Why.
+    pub purpose: Purpose,
+    /// What becomes of its connections.
+    pub connections: Connections,
+}
+
+/// How a restore ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// Every process exists and is stopped; none has run an instruction. See [`Engine::run`].
+    Stopped,
+    /// The processes run.
+    Running,
+}
+
+/// The standard streams of a restored container.
+#[derive(Debug)]
+pub enum RestoreIo {
+    /// Handed to the runtime, which hands them on; `None` is `/dev/null`.
+    Streams {
+        /// Standard input.
+        stdin: Option<std::os::fd::OwnedFd>,
+        /// Standard output.
+        stdout: Option<std::os::fd::OwnedFd>,
+        /// Standard error.
+        stderr: Option<std::os::fd::OwnedFd>,
+    },
+    /// The unix socket over which the runtime sends the terminal's master end.
+    Console(PathBuf),
+}
+
+/// A restore to perform.
+#[derive(Debug)]
+pub struct Restore {
+    /// What to make. The bundle's root file system is mounted already.
+    pub target: Target,
+    /// The image.
+    pub image_dir: PathBuf,
+    /// Where the engine's log goes. Made when it is not there, mode 0700.
+    pub work_dir: PathBuf,
+    /// The runtime writes the first process's pid here.
+    pub pid_file: PathBuf,
+    /// Its standard streams.
+    pub io: RestoreIo,
+    /// How it ends.
+    pub release: Release,
+    /// Why the image was made: for a migration the caller holds the network lock.
+    pub purpose: Purpose,
+    /// What becomes of its connections; as in the checkpoint.
+    pub connections: Connections,
+}
+
+/// What a restore made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// Pid of the container's first process, in the shim's pid namespace.
+    pub pid: i32,
+    /// Processes that were stopped by a signal when the image was taken and stay so, as pids of
+    /// the container's own pid namespace.
+    pub were_stopped: BTreeSet<i32>,
+}
+
+/// All that the shim knows of an engine.
+#[async_trait]
+pub trait Engine: Send + Sync {
+    /// Which one it is.
+    fn kind(&self) -> EngineKind;
+
+    /// What is installed, or why it cannot be used. Cached after the first success.
+    async fn capabilities(&self) -> Result<Capabilities, EngineError>;
+
+    /// Adds what the engine needs to the OCI spec of a container that is about to be created.
+    /// Refuses a spec in which the pod's author uses what is the engine's alone.
+    fn prepare(&self, target: &Target, spec: &mut Value) -> Result<(), EngineError>;
+
+    /// What stands in the way of a checkpoint now, each entry with what to do. Changes nothing.
+    fn obstacles(&self, target: &Target, pid: i32) -> Result<Vec<String>, EngineError>;
+
+    /// Takes a checkpoint.
+    async fn checkpoint(&self, checkpoint: Checkpoint) -> Result<(), EngineError>;
+
+    /// Makes processes from an image.
+    async fn restore(&self, restore: Restore) -> Result<Restored, EngineError>;
+
+    /// Lets the processes of a restore that ended [`Release::Stopped`] go.
+    fn run(&self, restored: &Restored) -> Result<(), EngineError>;
+}
+
+/// Makes an engine. `runner` runs its commands.
+pub fn engine(kind: EngineKind, runner: Arc<dyn Runner>) -> Arc<dyn Engine> {
+    match kind {
+        EngineKind::Criu => Arc::new(criu::Criu::new(runner)),
+    }
+}

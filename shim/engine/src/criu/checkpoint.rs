@@ -1,0 +1,50 @@
+//! Taking a checkpoint.
+
+use super::config::{self, Config};
+use super::{log, runtime, stopped};
+use crate::freezer::Freezer;
+use crate::{Checkpoint, EngineError, Purpose, Runner};
+
+/// Dumps a container. The image is complete only when this returns without an error.
+pub(super) async fn checkpoint(
+    runner: &dyn Runner,
+    checkpoint: Checkpoint,
+) -> Result<(), EngineError> {
+    let Checkpoint {
+        target,
+        pid,
+        image_dir,
+        work_dir,
+        purpose,
+        connections,
+    } = checkpoint;
+    runtime::private_directory(&image_dir)?;
+    runtime::private_directory(&work_dir)?;
+    config::write(&target.bundle, &Config::checkpoint(purpose, connections))?;
+    stopped::record(&image_dir, &Freezer::of_process(pid)?.processes()?)?;
+
+    let runtime_log = runtime::log(&work_dir);
+    let mut command = runtime::command(&target, &runtime_log, "checkpoint");
+    runtime::shared_flags(&mut command, &target, &image_dir, &work_dir);
+    // Connections that the program has not accepted yet have no process to be kept in.
+    command.arg("--tcp-skip-in-flight");
+    if purpose != (Purpose::Local { exit: true }) {
+        command.arg("--leave-running");
+    }
+    command.arg(&target.id);
+
+    let criu_log = work_dir.join("dump.log");
+    let failed = |cause| EngineError::Checkpoint {
+        container: target.name.clone(),
+        cause,
+        log: criu_log.clone(),
+    };
+    match runner.run(command, runtime::LIMIT).await {
+        Ok(0) => Ok(()),
+        Ok(code) => Err(failed(log::cause(&criu_log, &runtime_log, code))),
+        Err(error) => Err(failed(format!(
+            "{}: {error}",
+            target.runtime.binary.display()
+        ))),
+    }
+}

@@ -1,0 +1,113 @@
+//! CRIU, through the OCI runtime's `checkpoint` and `restore` (runc-checkpoint(8),
+//! runc-restore(8), criu(8)).
+//!
+//! What the runtime has no flag for goes into a CRIU configuration file. The runtime hands CRIU
+//! the file that the annotation `org.criu.config` names, and it keeps the annotations that the
+//! container was created with. So [`Criu::prepare`](crate::Engine::prepare) sets the annotation
+//! once, to a file in the bundle, and each operation writes the file first ([`config`]).
+//!
+//! A restore always ends with every process stopped (`leave-stopped`): their rights are compared
+//! with the spec before they run, and a migration lets them run only after its decision.
+
+mod checkpoint;
+mod config;
+mod log;
+mod obstacles;
+mod restore;
+mod runtime;
+mod stopped;
+mod version;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use serde_json::Value;
+use tokio::sync::OnceCell;
+
+use crate::{
+    Capabilities, Checkpoint, Engine, EngineError, EngineKind, Restore, Restored, Runner, Target,
+    spec,
+};
+
+/// The annotation by which runc learns of a CRIU configuration file.
+pub const CONFIG_ANNOTATION: &str = "org.criu.config";
+
+/// The engine.
+pub struct Criu {
+    runner: Arc<dyn Runner>,
+    version: OnceCell<String>,
+}
+
+impl Criu {
+    /// An engine whose commands `runner` runs. Looks at nothing yet.
+    pub fn new(runner: Arc<dyn Runner>) -> Self {
+        Self {
+            runner,
+            version: OnceCell::new(),
+        }
+    }
+}
+
+#[async_trait]
+impl Engine for Criu {
+    fn kind(&self) -> EngineKind {
+        EngineKind::Criu
+    }
+
+    async fn capabilities(&self) -> Result<Capabilities, EngineError> {
+        let version = self
+            .version
+            .get_or_try_init(|| version::installed(&*self.runner))
+            .await?;
+        Ok(Capabilities {
+            kind: EngineKind::Criu,
+            version: version.clone(),
+        })
+    }
+
+    fn prepare(&self, target: &Target, spec: &mut Value) -> Result<(), EngineError> {
+        let file = config::path(&target.bundle);
+        let ours = file.to_string_lossy();
+        match spec::annotation(spec, CONFIG_ANNOTATION) {
+            // A spec that was prepared before, as of a container that is created again.
+            Some(path) if path == ours => {}
+            Some(_) => {
+                return Err(EngineError::ReservedAnnotation {
+                    container: target.name.clone(),
+                    annotation: CONFIG_ANNOTATION,
+                });
+            }
+            None => spec::set_annotation(spec, CONFIG_ANNOTATION, &ours),
+        }
+        // CRIU refuses a configuration file that is not there.
+        config::write(&target.bundle, &config::Config::default())?;
+        if time_namespaces() {
+            spec::add_namespace(spec, "time");
+        }
+        Ok(())
+    }
+
+    fn obstacles(&self, target: &Target, pid: i32) -> Result<Vec<String>, EngineError> {
+        obstacles::find(target, pid)
+    }
+
+    async fn checkpoint(&self, checkpoint: Checkpoint) -> Result<(), EngineError> {
+        checkpoint::checkpoint(&*self.runner, checkpoint).await
+    }
+
+    async fn restore(&self, restore: Restore) -> Result<Restored, EngineError> {
+        restore::restore(&*self.runner, restore).await
+    }
+
+    fn run(&self, restored: &Restored) -> Result<(), EngineError> {
+        restore::run(restored)
+    }
+}
+
+/// Whether the kernel has time namespaces (5.6).
+fn time_namespaces() -> bool {
+    std::path::Path::new("/proc/self/ns/time").exists()
+}
+
+#[cfg(test)]
+mod tests;

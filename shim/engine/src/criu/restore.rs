@@ -1,0 +1,123 @@
+//! Making processes from an image, and letting them go.
+
+use std::fs;
+use std::os::fd::OwnedFd;
+use std::process::Stdio;
+
+use nix::sys::signal::Signal;
+
+use super::config::{self, Config};
+use super::{log, runtime, stopped};
+use crate::freezer::{self, Freezer};
+use crate::limits::Limits;
+use crate::process::Status;
+use crate::{EngineError, Release, Restore, RestoreIo, Restored, Runner, spec};
+
+/// Restores a container. After an error nothing of it is left but the logs.
+pub(super) async fn restore(
+    runner: &dyn Runner,
+    restore: Restore,
+) -> Result<Restored, EngineError> {
+    let Restore {
+        target,
+        image_dir,
+        work_dir,
+        pid_file,
+        io,
+        release,
+        purpose,
+        connections,
+    } = restore;
+    runtime::private_directory(&work_dir)?;
+    let were_stopped = stopped::read(&image_dir)?;
+    config::write(&target.bundle, &Config::restore(purpose, connections))?;
+    let limits = Limits::of(&spec::read(&target.bundle)?);
+
+    let runtime_log = runtime::log(&work_dir);
+    let mut command = runtime::command(&target, &runtime_log, "restore");
+    runtime::shared_flags(&mut command, &target, &image_dir, &work_dir);
+    command.arg("--detach").arg("--bundle").arg(&target.bundle);
+    command.arg("--pid-file").arg(&pid_file);
+    match io {
+        RestoreIo::Console(socket) => {
+            command.arg("--console-socket").arg(socket);
+        }
+        RestoreIo::Streams {
+            stdin,
+            stdout,
+            stderr,
+        } => {
+            command
+                .stdin(stream(stdin))
+                .stdout(stream(stdout))
+                .stderr(stream(stderr));
+        }
+    }
+    command.arg(&target.id);
+
+    let criu_log = work_dir.join("restore.log");
+    let failed = |cause| EngineError::Restore {
+        container: target.name.clone(),
+        cause,
+        log: criu_log.clone(),
+    };
+    let result = match runner.run(command, runtime::LIMIT).await {
+        Ok(0) => read_pid(&pid_file).and_then(|pid| {
+            verify(&target.name, pid, &limits)?;
+            Ok(Restored { pid, were_stopped })
+        }),
+        Ok(code) => Err(failed(log::cause(&criu_log, &runtime_log, code))),
+        Err(error) => Err(failed(format!(
+            "{}: {error}",
+            target.runtime.binary.display()
+        ))),
+    };
+    match result {
+        Ok(restored) => {
+            if release == Release::Running {
+                run(&restored)?;
+            }
+            Ok(restored)
+        }
+        Err(error) => {
+            runtime::forget(runner, &target, &work_dir).await;
+            Err(error)
+        }
+    }
+}
+
+/// Lets the processes go, except those that were stopped when the image was taken.
+pub(super) fn run(restored: &Restored) -> Result<(), EngineError> {
+    for pid in Freezer::of_process(restored.pid)?.processes()? {
+        let Ok(status) = Status::read(pid) else {
+            continue;
+        };
+        if status.state != 'Z' && !restored.were_stopped.contains(&status.inner_pid) {
+            freezer::signal(pid, Signal::SIGCONT)?;
+        }
+    }
+    Ok(())
+}
+
+/// Compares every process with the spec of this node's pod.
+fn verify(container: &str, pid: i32, limits: &Limits) -> Result<(), EngineError> {
+    for pid in Freezer::of_process(pid)?.processes()? {
+        let path = crate::process::proc(pid, "status");
+        let status = Status::read(pid).map_err(EngineError::io("read", &path))?;
+        if status.state != 'Z' {
+            limits.check(container, pid, &status)?;
+        }
+    }
+    Ok(())
+}
+
+fn read_pid(path: &std::path::Path) -> Result<i32, EngineError> {
+    let text = fs::read_to_string(path).map_err(EngineError::io("read", path))?;
+    text.trim()
+        .parse()
+        .map_err(|error| EngineError::io("read", path)(std::io::Error::other(error)))
+}
+
+fn stream(stream: Option<OwnedFd>) -> Stdio {
+    stream.map_or_else(Stdio::null, Stdio::from)
+}

@@ -1,0 +1,70 @@
+//! The OCI runtime's command line.
+
+use std::fs;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::{EngineError, Runner, Target};
+
+/// Longest checkpoint or restore. Memory of hundreds of gigabytes still fits.
+pub(super) const LIMIT: Duration = Duration::from_secs(600);
+
+/// `RUNTIME --root R --log L ... SUBCOMMAND`, streams on `/dev/null`.
+pub(super) fn command(target: &Target, log: &Path, subcommand: &str) -> Command {
+    let runtime = &target.runtime;
+    let mut command = Command::new(&runtime.binary);
+    command
+        .arg("--root")
+        .arg(&runtime.root)
+        .arg("--log")
+        .arg(log)
+        .args(["--log-format", "json"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    if runtime.systemd_cgroup {
+        command.arg("--systemd-cgroup");
+    }
+    command.arg(subcommand);
+    command
+}
+
+/// Flags that a checkpoint and the restore of its image share.
+pub(super) fn shared_flags(command: &mut Command, target: &Target, image: &Path, work: &Path) {
+    command
+        .arg("--image-path")
+        .arg(image)
+        .arg("--work-path")
+        .arg(work)
+        .args(["--ext-unix-sk", "--file-locks"])
+        // The runtime puts the processes into the groups that this pod's spec asks for.
+        .args(["--manage-cgroups-mode", "ignore"]);
+    if target.terminal {
+        command.arg("--shell-job");
+    }
+}
+
+/// Path of the runtime's own log.
+pub(super) fn log(work: &Path) -> PathBuf {
+    work.join("runtime.log")
+}
+
+/// Makes a directory that only root can enter, and those above it.
+pub(super) fn private_directory(path: &Path) -> Result<(), EngineError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(EngineError::io("create", path))
+}
+
+/// Removes what the runtime knows of a container whose restore failed.
+pub(super) async fn forget(runner: &dyn Runner, target: &Target, work: &Path) {
+    let mut command = command(target, &work.join("delete.log"), "delete");
+    command.arg("--force").arg(&target.id);
+    if let Err(error) = runner.run(command, LIMIT).await {
+        tracing::warn!(container = %target.id, %error, "the failed restore was not cleaned up");
+    }
+}

@@ -1,0 +1,152 @@
+//! What can go wrong in an engine, and what to do about it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// An engine could not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// A file or directory could not be used.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was tried, e.g. "write".
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        #[source]
+        source: io::Error,
+    },
+    /// The bundle's `config.json` lacks something or is not JSON.
+    #[error("{} is not a usable OCI spec: {problem}", path.display())]
+    Spec {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The pod sets an annotation that only the shim may set.
+    #[error(
+        "container {container} sets the annotation {annotation}, which is reserved: it would hand \
+         options to CRIU, which runs as root; remove it from the pod"
+    )]
+    ReservedAnnotation {
+        /// Whose spec.
+        container: String,
+        /// Which annotation.
+        annotation: &'static str,
+    },
+    /// No engine has this name.
+    #[error("there is no engine {name:?}; the engines are: criu")]
+    UnknownEngine {
+        /// The name given.
+        name: String,
+    },
+    /// The engine's program is not there.
+    #[error("{program} cannot be run ({source}): install {program} {wanted} or newer on this node")]
+    Missing {
+        /// The program.
+        program: &'static str,
+        /// The oldest version that will do.
+        wanted: &'static str,
+        /// Why it could not be run.
+        #[source]
+        source: io::Error,
+    },
+    /// The engine's program is too old or did not say its version.
+    #[error("{program} {found:?} will not do: install {program} {wanted} or newer on this node")]
+    TooOld {
+        /// The program.
+        program: &'static str,
+        /// What it said.
+        found: String,
+        /// The oldest version that will do.
+        wanted: &'static str,
+    },
+    /// The dump failed. The processes are as they were before.
+    #[error("checkpoint of container {container} failed: {cause} (whole log: {})", log.display())]
+    Checkpoint {
+        /// The container's name.
+        container: String,
+        /// The engine's own error lines, or the runtime's.
+        cause: String,
+        /// The engine's log.
+        log: PathBuf,
+    },
+    /// The restore failed. No process is left of it.
+    #[error("restore of container {container} failed: {cause} (whole log: {})", log.display())]
+    Restore {
+        /// The container's name.
+        container: String,
+        /// The engine's own error lines, or the runtime's.
+        cause: String,
+        /// The engine's log.
+        log: PathBuf,
+    },
+    /// A restored process may do more than the destination's spec allows.
+    #[error(
+        "process {pid} of container {container} was restored with more rights than this pod's \
+         spec gives: {what}; give both pods the same securityContext"
+    )]
+    Wider {
+        /// The container's name.
+        container: String,
+        /// The process here.
+        pid: i32,
+        /// What is wider.
+        what: String,
+    },
+    /// The control group of a process could not be found.
+    #[error("process {pid} has no control group that can be frozen: {problem}")]
+    NoCgroup {
+        /// The process.
+        pid: i32,
+        /// What was missing.
+        problem: String,
+    },
+    /// A control group did not reach the wanted state in time.
+    #[error(
+        "control group {} did not become {wanted} within {waited:?}; a process in it may hang in \
+         the kernel (state D), see its /proc/PID/stack", cgroup.display()
+    )]
+    FreezeTimeout {
+        /// Its directory.
+        cgroup: PathBuf,
+        /// "frozen" or "thawed".
+        wanted: &'static str,
+        /// How long.
+        waited: Duration,
+    },
+    /// A process starts another one each time the pod is frozen.
+    #[error(
+        "process {pid} was inside vfork at each of {tries} freezes; CRIU cannot dump that: try \
+         again when the pod starts fewer processes"
+    )]
+    Vfork {
+        /// The process.
+        pid: i32,
+        /// How often it was tried.
+        tries: u32,
+    },
+    /// A container file that came with an image is not what it should be.
+    #[error("{} is damaged: {problem}", path.display())]
+    DamagedImage {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+}
+
+impl EngineError {
+    /// For `map_err`: what was tried, and on what.
+    pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::Io {
+            action,
+            path,
+            source,
+        }
+    }
+}

@@ -1,0 +1,89 @@
+use std::path::Path;
+
+use super::locate::freezer;
+use super::*;
+
+const V1: &str = "\
+25 24 0:22 / /sys/fs/cgroup ro,nosuid shared:4 - tmpfs tmpfs ro,mode=755
+26 25 0:23 / /sys/fs/cgroup/cpu rw shared:5 - cgroup cgroup rw,cpu
+27 25 0:24 / /sys/fs/cgroup/freezer rw shared:6 - cgroup cgroup rw,freezer
+28 25 0:25 / /sys/fs/cgroup/unified rw shared:7 - cgroup2 cgroup2 rw
+";
+const V2: &str = "30 24 0:26 /node /sys/fs/cgroup rw shared:8 - cgroup2 cgroup2 rw,nsdelegate\n";
+
+#[test]
+fn v1_wins_where_both_are_mounted() {
+    let groups = "5:freezer:/k8s/c1\n3:cpu,cpuacct:/other\n0::/k8s/c1\n";
+    let found = freezer(groups, V1).unwrap();
+    assert_eq!(found.version, Version::V1);
+    assert_eq!(found.directory, Path::new("/sys/fs/cgroup/freezer/k8s/c1"));
+}
+
+#[test]
+fn v2_is_used_where_it_is_alone_and_below_the_mounts_root() {
+    let found = freezer("0::/node/k8s/c1\n", V2).unwrap();
+    assert_eq!(found.version, Version::V2);
+    assert_eq!(found.directory, Path::new("/sys/fs/cgroup/k8s/c1"));
+}
+
+#[test]
+fn a_group_outside_what_is_mounted_is_an_error_that_shows_it() {
+    let error = freezer("0::/elsewhere\n", V2).unwrap_err();
+    assert!(error.contains("/elsewhere"), "{error}");
+    assert!(freezer("", V1).is_err());
+}
+
+/// A directory that looks like a group to the code above.
+fn group(version: Version, state: &str) -> (tempfile::TempDir, Freezer) {
+    let directory = tempfile::tempdir().unwrap();
+    let (request, answer) = match version {
+        Version::V1 => ("freezer.state", "freezer.state"),
+        Version::V2 => ("cgroup.freeze", "cgroup.events"),
+    };
+    fs::write(directory.path().join(request), "").unwrap();
+    fs::write(directory.path().join(answer), state).unwrap();
+    fs::write(directory.path().join("cgroup.procs"), "").unwrap();
+    let freezer = Freezer {
+        version,
+        directory: directory.path().to_owned(),
+    };
+    (directory, freezer)
+}
+
+#[test]
+fn frozen_is_read_from_the_file_of_each_version() {
+    for (version, text, frozen) in [
+        (Version::V1, "FROZEN\n", true),
+        (Version::V1, "FREEZING\n", false),
+        (Version::V1, "THAWED\n", false),
+        (Version::V2, "populated 1\nfrozen 1\n", true),
+        (Version::V2, "populated 1\nfrozen 0\n", false),
+    ] {
+        let (_directory, freezer) = group(version, text);
+        assert_eq!(freezer.is_frozen().unwrap(), frozen, "{text}");
+    }
+}
+
+#[test]
+fn a_failed_freeze_leaves_nothing_frozen() {
+    let (_directory, good) = group(Version::V2, "frozen 1\n");
+    let gone = Freezer {
+        version: Version::V2,
+        directory: PathBuf::from("/nonexistent"),
+    };
+    freeze_all(&[good.clone(), gone.clone()]).unwrap_err();
+    let asked = fs::read_to_string(good.directory.join("cgroup.freeze")).unwrap();
+    assert_eq!(asked, "0");
+    thaw_all(&[gone]).unwrap();
+}
+
+#[test]
+fn processes_of_groups_below_are_found() {
+    let (directory, freezer) = group(Version::V2, "");
+    fs::write(directory.path().join("cgroup.procs"), "7\n8\n").unwrap();
+    fs::create_dir(directory.path().join("sub")).unwrap();
+    fs::write(directory.path().join("sub/cgroup.procs"), "9\n").unwrap();
+    let mut found = freezer.processes().unwrap();
+    found.sort_unstable();
+    assert_eq!(found, [7, 8, 9]);
+}
