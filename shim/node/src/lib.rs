@@ -1,0 +1,30 @@
+//! The node daemon and the operator's command.
+//!
+//! One daemon per node owns the listening port, the keys, transfers, journals and the relay of
+//! old connections. Shims own the processes; the daemon tells them what to do and when.
+//!
+//! - [`app`]: what every part of the daemon shares.
+//! - [`source`] and [`destination`]: the two sides of a migration.
+//! - [`relay`]: packets of old connections between the two nodes.
+//! - [`cli`]: the operator's commands.
+
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod destination;
+pub mod digest;
+pub mod error;
+pub mod files;
+pub mod migrations;
+pub mod operator;
+pub mod peers;
+pub mod pki;
+pub mod progress;
+pub mod relay;
+pub mod shims;
+pub mod source;
+pub mod tls;
+pub mod units;
+
+pub use app::{App, Shared};
+pub use error::{Error, Result};

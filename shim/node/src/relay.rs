@@ -1,0 +1,1 @@
+//! Packets of old connections between the two nodes.

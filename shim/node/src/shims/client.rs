@@ -1,0 +1,215 @@
+//! Calls to one shim, with time-outs and errors that say which pod and which call.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use mycedrive_proto::shim::{
+    AbortRequest, AdoptRequest, Container, ContainerState, DescribeReply, DescribeRequest,
+    DiscardRequest, DumpReply, DumpRequest, FreezeReply, FreezeRequest, MigrationRequest,
+    PreflightRequest, RestoreReply, RestoreRequest,
+};
+use mycedrive_proto::shim_ttrpc::PodClient;
+use ttrpc::context;
+
+use crate::error::{Error, Result};
+
+/// A connected shim. Cheap to clone.
+#[derive(Clone)]
+pub struct Shim {
+    sandbox: String,
+    client: PodClient,
+}
+
+impl fmt::Debug for Shim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shim")
+            .field("sandbox", &self.sandbox)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One call: `call!(self, timeout, "dump", dump, request)`.
+macro_rules! call {
+    ($self:ident, $limit:expr, $name:literal, $method:ident, $request:expr) => {{
+        let context = context::with_duration($limit);
+        $self
+            .client
+            .$method(context, &$request)
+            .await
+            .map_err(|error| $self.failed($name, $limit, error))
+    }};
+}
+
+impl Shim {
+    pub(super) fn new(sandbox: &str, client: PodClient) -> Self {
+        Self {
+            sandbox: sandbox.to_owned(),
+            client,
+        }
+    }
+
+    /// The sandbox's id.
+    pub fn sandbox(&self) -> &str {
+        &self.sandbox
+    }
+
+    /// What runs there. Changes nothing.
+    pub async fn describe(&self) -> Result<DescribeReply> {
+        call!(
+            self,
+            super::SHORT,
+            "Describe",
+            describe,
+            DescribeRequest::new()
+        )
+    }
+
+    /// What stands in the way of a checkpoint; empty when nothing does. Changes nothing.
+    pub async fn preflight(&self) -> Result<Vec<String>> {
+        let limit = Duration::from_secs(20);
+        call!(self, limit, "Preflight", preflight, PreflightRequest::new())
+            .map(|reply| reply.obstacles)
+    }
+
+    /// Source: lock the network, freeze every container at one moment.
+    pub async fn freeze(
+        &self,
+        migration: &str,
+        keep_connections: bool,
+        limit: Duration,
+    ) -> Result<FreezeReply> {
+        let request = FreezeRequest {
+            migration_id: migration.to_owned(),
+            keep_connections,
+            ..FreezeRequest::default()
+        };
+        call!(self, limit, "Freeze", freeze, request)
+    }
+
+    /// Source, frozen: images of the containers into `image_dir/NAME`.
+    pub async fn dump(
+        &self,
+        migration: &str,
+        image_dir: &Path,
+        limit: Duration,
+    ) -> Result<DumpReply> {
+        let request = DumpRequest {
+            migration_id: migration.to_owned(),
+            image_dir: image_dir.display().to_string(),
+            ..DumpRequest::default()
+        };
+        call!(self, limit, "Dump", dump, request)
+    }
+
+    /// Source: undo the freeze. Only when the destination can never run the pod.
+    pub async fn resume(&self, migration: &str, limit: Duration) -> Result<()> {
+        call!(self, limit, "Resume", resume, of(migration)).map(drop)
+    }
+
+    /// Source: the destination runs the pod; the frozen processes vanish.
+    pub async fn discard(&self, migration: &str, destination: &str, limit: Duration) -> Result<()> {
+        let request = DiscardRequest {
+            migration_id: migration.to_owned(),
+            destination: destination.to_owned(),
+            ..DiscardRequest::default()
+        };
+        call!(self, limit, "Discard", discard, request).map(drop)
+    }
+
+    /// Destination: lock the network, take the old addresses.
+    pub async fn adopt(
+        &self,
+        migration: &str,
+        addresses: &[String],
+        keep_connections: bool,
+        limit: Duration,
+    ) -> Result<()> {
+        let request = AdoptRequest {
+            migration_id: migration.to_owned(),
+            addresses: addresses.to_vec(),
+            keep_connections,
+            ..AdoptRequest::default()
+        };
+        call!(self, limit, "Adopt", adopt, request).map(drop)
+    }
+
+    /// Destination: restore the containers, stopped.
+    pub async fn restore(
+        &self,
+        migration: &str,
+        image_dir: &Path,
+        containers: &[String],
+        limit: Duration,
+    ) -> Result<RestoreReply> {
+        let request = RestoreRequest {
+            migration_id: migration.to_owned(),
+            image_dir: image_dir.display().to_string(),
+            containers: containers.to_vec(),
+            ..RestoreRequest::default()
+        };
+        call!(self, limit, "Restore", restore, request)
+    }
+
+    /// Destination, after RUN is durable: let the processes go, open the network.
+    pub async fn run(&self, migration: &str, limit: Duration) -> Result<()> {
+        call!(self, limit, "Run", run, of(migration)).map(drop)
+    }
+
+    /// Destination, before RUN: kill what was restored.
+    pub async fn abort(&self, migration: &str, reason: &str, limit: Duration) -> Result<()> {
+        let request = AbortRequest {
+            migration_id: migration.to_owned(),
+            reason: reason.to_owned(),
+            ..AbortRequest::default()
+        };
+        call!(self, limit, "Abort", abort, request).map(drop)
+    }
+
+    /// Destination: the old addresses are no longer needed.
+    pub async fn drop_route(&self, migration: &str, limit: Duration) -> Result<()> {
+        call!(self, limit, "DropRoute", drop_route, of(migration)).map(drop)
+    }
+
+    fn failed(&self, call: &'static str, limit: Duration, error: ttrpc::Error) -> Error {
+        let message = match error {
+            ttrpc::Error::RpcStatus(status) => match status.code() {
+                ttrpc::Code::DEADLINE_EXCEEDED => {
+                    format!("no answer within {} s", limit.as_secs())
+                }
+                _ => status.message,
+            },
+            other => other.to_string(),
+        };
+        Error::Shim {
+            sandbox: self.sandbox.clone(),
+            call,
+            message,
+        }
+    }
+}
+
+fn of(migration: &str) -> MigrationRequest {
+    MigrationRequest {
+        migration_id: migration.to_owned(),
+        ..MigrationRequest::default()
+    }
+}
+
+/// Whether a container of the pod (not the sandbox) runs here.
+pub(super) fn runs(pod: &DescribeReply) -> bool {
+    pod.containers.iter().any(|container| {
+        !container.is_sandbox
+            && container.state.enum_value_or_default() == ContainerState::CONTAINER_STATE_RUNNING
+    })
+}
+
+/// The pod's containers by name, without the sandbox.
+pub fn app_containers(pod: &DescribeReply) -> BTreeMap<&str, &Container> {
+    pod.containers
+        .iter()
+        .filter(|container| !container.is_sandbox)
+        .map(|container| (container.name.as_str(), container))
+        .collect()
+}
