@@ -1,5 +1,6 @@
 //! Explores every interleaving of source and destination and checks the invariants of the
 //! crate's documentation in every world that can be reached.
+#![allow(clippy::panic)]
 
 #[path = "model/world.rs"]
 mod world;

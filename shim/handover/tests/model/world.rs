@@ -16,7 +16,6 @@ pub enum Message {
     Opened,
     Freeze,
     Final,
-    StreamBroke,
     Offer,
     OfferAccepted,
     OfferRefused,
@@ -275,7 +274,7 @@ impl World {
     }
 
     fn a_works(&mut self) {
-        use source::Action;
+        use source::{Action, State};
         match self.a_todo.pop_front() {
             None => {}
             Some(Action::Record(step)) => self.a_disk.push(step),
@@ -303,19 +302,18 @@ impl World {
                 }
                 _ => self.send(Message::AbortAcknowledged),
             },
-            Some(Action::RefuseConclude) => match self.a.as_ref().map(Source::state) {
-                Some(source::State::RollingBack { .. } | source::State::RolledBack { .. }) => {
+            Some(Action::RefuseConclude) => {
+                let state = self.a.as_ref().map(Source::state);
+                if let Some(State::RollingBack { .. } | State::RolledBack { .. }) = state {
                     self.send(Message::Overruled);
                 }
-                _ => {}
-            },
+            }
         }
     }
 
     fn b_works(&mut self) {
         use destination::Action;
         match self.b_todo.pop_front() {
-            None => {}
             Some(Action::Record(step)) => self.b_disk.push(step),
             Some(Action::Open) => self.send(Message::Open),
             Some(Action::Freeze) => self.send(Message::Freeze),
@@ -326,7 +324,8 @@ impl World {
             }
             Some(Action::Run) => {
                 // A pod that is gone cannot be let go: the shim does not answer.
-                if self.b_shim != There::Nothing {
+                let alive = self.b_shim != There::Nothing;
+                if alive {
                     self.b_shim = There::Running;
                     self.b_replies.insert(RAN);
                 }
@@ -337,7 +336,7 @@ impl World {
             }
             Some(Action::TellRunning) => self.send(Message::TellRunning),
             Some(Action::TellAborted) => self.send(Message::TellAborted),
-            Some(Action::Relay | Action::DropRoute) => {}
+            Some(Action::Relay | Action::DropRoute) | None => {}
             Some(Action::Reply(verdict)) => self.send(match verdict {
                 Verdict::Undecided => Message::Undecided,
                 Verdict::Running => Message::Running,
@@ -398,7 +397,7 @@ impl World {
         match message {
             Message::Opened => self.b_event(Event::FreezeStarted),
             Message::Final => self.b_event(Event::Verified),
-            Message::StreamBroke | Message::OfferRefused => self.b_event(failed()),
+            Message::OfferRefused => self.b_event(failed()),
             Message::OfferAccepted => self.b_event(Event::OfferAccepted),
             Message::RunningAcknowledged => self.b_event(Event::RunningAcknowledged),
             Message::AbortAcknowledged => self.b_event(Event::AbortAcknowledged),
