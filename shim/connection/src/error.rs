@@ -1,0 +1,92 @@
+use std::io;
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+/// Result of this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What can go wrong in a pod's network namespace.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The namespace cannot be opened or joined.
+    #[error("network namespace {path}: {source}; is the pod still there?")]
+    Namespace {
+        /// Where the namespace was looked for.
+        path: PathBuf,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The pod shares the network of this process: locking it would cut off the node.
+    #[error("{path} is the node's own network; pods with hostNetwork cannot keep connections")]
+    HostNetwork {
+        /// The namespace that was refused.
+        path: PathBuf,
+    },
+    /// The thread for the namespace could not be started, or it died.
+    #[error("thread in the pod's network namespace: {0}")]
+    Thread(io::Error),
+    /// A netlink request was refused.
+    #[error("netlink: {what}: {source}")]
+    Netlink {
+        /// What was asked for.
+        what: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The kernel's answer could not be understood.
+    #[error("netlink: {what}: answer cut short or malformed")]
+    Malformed {
+        /// What was asked for.
+        what: String,
+    },
+    /// A sysctl could not be read or written.
+    #[error("sysctl {path} in the pod's network namespace: {source}")]
+    Sysctl {
+        /// File below /proc/sys.
+        path: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// The TUN device could not be made or opened.
+    #[error("TUN device myce0: {what}: {source}; is /dev/net/tun there and the module loaded?")]
+    Tun {
+        /// The step that failed.
+        what: &'static str,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// There is no TUN device: neither prepared nor adopted, or already removed.
+    #[error("no device myce0 in the pod's network namespace; was the pod's network prepared?")]
+    NoDevice,
+    /// No old address was given.
+    #[error("no old address given; nothing to keep connections for")]
+    NoAddress,
+    /// An old address is not on any interface of the source pod.
+    #[error("{address} is not an address of this pod; ask for its addresses again")]
+    NotHere {
+        /// The address.
+        address: IpAddr,
+    },
+    /// The device already serves the other role.
+    #[error(
+        "myce0 is in use as {role}: an earlier migration's route still carries connections; \
+         wait for them to end or drop the route"
+    )]
+    Busy {
+        /// "source" or "destination".
+        role: &'static str,
+    },
+    /// A raw socket for handing packets to the pod failed.
+    #[error("raw socket in the pod's network namespace: {0}")]
+    Inject(io::Error),
+}
+
+impl Error {
+    /// The errno of a netlink refusal.
+    pub(crate) fn errno(&self) -> Option<i32> {
+        match self {
+            Error::Netlink { source, .. } => source.raw_os_error(),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Counting sockets (sock_diag(7)).
+
+use super::link::ip;
+use super::message::Message;
+use super::netlink::Netlink;
+use crate::Result;
+use libc::{NLM_F_DUMP, NLM_F_REQUEST};
+use nix::sys::socket::SockProtocol;
+use std::net::IpAddr;
+
+const SOCK_DIAG_BY_FAMILY: u16 = 20;
+const TCP_ESTABLISHED: u32 = 1;
+const TCP_TIME_WAIT: u32 = 6;
+const TCP_CLOSE: u32 = 7;
+const TCP_LISTEN: u32 = 10;
+const TCP_STATES: u32 = 0xfff & !(1 << TCP_TIME_WAIT | 1 << TCP_CLOSE | 1 << TCP_LISTEN);
+const CONNECTED: u32 = 1 << TCP_ESTABLISHED;
+
+/// TCP connections and connected UDP sockets whose local address is one of `old`.
+pub(crate) fn count(old: &[IpAddr]) -> Result<usize> {
+    let mut netlink = Netlink::open(SockProtocol::NetlinkSockDiag)?;
+    let mut found = 0;
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        for (protocol, states) in [
+            (libc::IPPROTO_TCP, TCP_STATES),
+            (libc::IPPROTO_UDP, CONNECTED),
+        ] {
+            // inet_diag_req_v2: family, protocol, extensions, pad, states, inet_diag_sockid.
+            let mut request = vec![family as u8, protocol as u8, 0, 0];
+            request.extend(states.to_ne_bytes());
+            request.resize(56, 0);
+            let flags = NLM_F_REQUEST | NLM_F_DUMP;
+            let message = Message::new(SOCK_DIAG_BY_FAMILY, flags, &request);
+            let replies = netlink.dump(&message, "list sockets")?;
+            found += replies
+                .iter()
+                .filter_map(|reply| local(&reply.body))
+                .filter(|address| old.contains(address))
+                .count();
+        }
+    }
+    Ok(found)
+}
+
+/// The local address in an `inet_diag_msg`, IPv4-mapped ones as IPv4.
+fn local(body: &[u8]) -> Option<IpAddr> {
+    // Four bytes of state, two ports, then the source address.
+    let bytes = body.get(8..24)?;
+    if i32::from(*body.first()?) == libc::AF_INET {
+        return ip(&bytes[..4]);
+    }
+    ip(bytes).map(|address| address.to_canonical())
+}

@@ -1,0 +1,133 @@
+use crate::kernel::link::Links;
+use crate::kernel::{diag, sysctl, tun};
+use crate::{DEVICE, Error, Result};
+use nix::sched::{CloneFlags, setns};
+use std::fs::File;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::{io, thread};
+
+/// A pod's network namespace.
+///
+/// It is kept alive by this handle, as by any open descriptor of it.
+#[derive(Debug)]
+pub struct PodNet {
+    file: File,
+    path: PathBuf,
+}
+
+impl PodNet {
+    /// Open the namespace at `netns`, for example `/proc/PID/ns/net` or `/run/netns/NAME`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Namespace`] if it is not there, [`Error::HostNetwork`] if it is the one that
+    /// this process lives in.
+    pub fn open(netns: &Path) -> Result<PodNet> {
+        let failed = |source| Error::Namespace {
+            path: netns.into(),
+            source,
+        };
+        let file = File::open(netns).map_err(failed)?;
+        let theirs = file.metadata().map_err(failed)?;
+        let ours = std::fs::metadata("/proc/self/ns/net").map_err(failed)?;
+        if (theirs.dev(), theirs.ino()) == (ours.dev(), ours.ino()) {
+            return Err(Error::HostNetwork { path: netns.into() });
+        }
+        Ok(PodNet {
+            file,
+            path: netns.into(),
+        })
+    }
+
+    /// Run `work` on a thread of its own inside the namespace.
+    pub(crate) fn inside<T: Send>(&self, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
+        thread::scope(|scope| {
+            let thread = thread::Builder::new()
+                .name("pod-net".into())
+                .spawn_scoped(scope, || {
+                    setns(&self.file, CloneFlags::CLONE_NEWNET).map_err(|errno| {
+                        Error::Namespace {
+                            path: self.path.clone(),
+                            source: errno.into(),
+                        }
+                    })?;
+                    work()
+                })
+                .map_err(Error::Thread)?;
+            thread
+                .join()
+                .map_err(|_| Error::Thread(io::Error::other("it panicked")))?
+        })
+    }
+
+    /// The pod's own global addresses: not those of `lo`, not adopted ones. Primary first:
+    /// by interface, IPv4 before IPv6, secondary addresses last.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Netlink`], [`Error::Namespace`].
+    pub fn addresses(&self) -> Result<Vec<IpAddr>> {
+        self.inside(|| {
+            let mut links = Links::open()?;
+            let own: Vec<u32> = links
+                .list()?
+                .into_iter()
+                .filter(|link| !link.loopback && link.name != DEVICE)
+                .map(|link| link.index)
+                .collect();
+            let mut all = links.addresses()?;
+            all.retain(|a| a.global && own.contains(&a.link));
+            all.sort_by_key(|a| (a.secondary, a.link, a.ip.is_ipv6()));
+            Ok(all.into_iter().map(|a| a.ip).collect())
+        })
+    }
+
+    /// MTU of the pod's interface: the smallest where it has more than one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Netlink`], [`Error::Namespace`].
+    pub fn mtu(&self) -> Result<u32> {
+        self.inside(|| Links::open()?.pod_mtu())
+    }
+
+    /// Switch MPTCP off, so that programs that ask for it (Go's listeners) get plain TCP,
+    /// which CRIU can carry. Nothing happens where the kernel has no MPTCP.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Sysctl`], [`Error::Namespace`].
+    pub fn disable_mptcp(&self) -> Result<()> {
+        self.inside(|| sysctl::write_if_present("net/mptcp/enabled", "0"))
+    }
+
+    /// Attach to the TUN of a prepared or adopted pod: non-blocking, one whole IP packet per
+    /// read and write. Only one descriptor can be attached; while none is, the kernel drops
+    /// the packets for it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoDevice`], [`Error::Tun`] (`EBUSY`: another process is attached).
+    pub fn open_tun(&self) -> Result<OwnedFd> {
+        self.inside(|| {
+            // TUNSETIFF would make a new device where there is none.
+            if Links::open()?.find(DEVICE)?.is_none() {
+                return Err(Error::NoDevice);
+            }
+            tun::attach()
+        })
+    }
+
+    /// How many connections use one of the `old` addresses here: TCP (without listeners and
+    /// TIME_WAIT) and connected UDP.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Netlink`], [`Error::Namespace`].
+    pub fn connections(&self, old: &[IpAddr]) -> Result<usize> {
+        self.inside(|| diag::count(old))
+    }
+}

@@ -1,0 +1,180 @@
+use crate::pump::read_all;
+use crate::support::{Net, Nets, OLD4, OLD6, old, unable};
+use mycedrive_connection::{Error, PodNet};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+const SHORT: Duration = Duration::from_millis(300);
+
+/// A connection from the client to pod A: (client's end, pod's end).
+pub fn connect(nets: &Nets, address: &'static str) -> (TcpStream, TcpStream) {
+    let listener = nets.a.run(|| TcpListener::bind("[::]:7000").unwrap());
+    let client = nets
+        .client
+        .run(move || TcpStream::connect((address, 7000)).unwrap());
+    let (server, _) = listener.accept().unwrap();
+    for end in [&client, &server] {
+        end.set_read_timeout(Some(SHORT)).unwrap();
+        end.set_nodelay(true).unwrap();
+    }
+    (client, server)
+}
+
+fn hears_nothing(mut stream: &TcpStream) -> bool {
+    let mut byte = [0];
+    matches!(stream.read(&mut byte), Err(e) if e.kind() == std::io::ErrorKind::WouldBlock)
+}
+
+fn rolls_back(address: &'static str) {
+    let nets = Nets::new();
+    let before = nets.a.state();
+    let pod = nets.a.pod();
+    let (mut client, mut server) = connect(&nets, address);
+    client.write_all(b"one").unwrap();
+    let mut bytes = [0; 3];
+    server.read_exact(&mut bytes).unwrap();
+    assert_eq!(pod.connections(&old()).unwrap(), 1);
+
+    pod.prepare_source(&old()).unwrap();
+    // Prepared, the pod still answers.
+    client.write_all(b"two").unwrap();
+    server.read_exact(&mut bytes).unwrap();
+    server.write_all(b"TWO").unwrap();
+    client.read_exact(&mut bytes).unwrap();
+    let tun = File::from(pod.open_tun().unwrap());
+
+    let started = Instant::now();
+    pod.lock_source(&old()).unwrap();
+    let lock_took = started.elapsed();
+    client.write_all(b"thr").unwrap();
+    server.write_all(b"THR").unwrap();
+    assert!(hears_nothing(&server), "a packet passed the lock");
+    assert!(hears_nothing(&client), "a packet left through the lock");
+    let held = read_all(&tun);
+    assert!(held.iter().any(|p| p.ends_with(b"thr")), "{held:?}");
+
+    let started = Instant::now();
+    pod.unlock_source(&old()).unwrap();
+    let unlock_took = started.elapsed();
+    assert!(pod.deliver(&held).unwrap() > 0);
+    server.read_exact(&mut bytes).unwrap();
+    assert_eq!(&bytes, b"thr");
+    eprintln!("lock {lock_took:?}, unlock {unlock_took:?}");
+    assert!(lock_took < Duration::from_millis(50));
+    client
+        .set_read_timeout(Some(Duration::from_secs(5)))
+        .unwrap();
+    client.read_exact(&mut bytes).unwrap();
+    assert_eq!(&bytes, b"THR");
+    drop(tun);
+    assert_eq!(nets.a.state(), before);
+}
+
+#[test]
+fn a_rollback_keeps_connections_and_leaves_nothing_behind() {
+    if unable() {
+        return;
+    }
+    rolls_back(OLD4);
+    rolls_back(OLD6);
+}
+
+#[test]
+fn dying_sockets_say_nothing() {
+    if unable() {
+        return;
+    }
+    let nets = Nets::new();
+    let pod = nets.a.pod();
+    let ends = [OLD4, OLD6].map(|address| connect(&nets, address));
+    pod.lock_source(&old()).unwrap();
+    for (mut client, server) in ends {
+        // Unread bytes make the kernel answer a close with a reset.
+        client.write_all(b"unread").unwrap();
+        drop(server);
+        assert!(hears_nothing(&client));
+    }
+    // Nor does a connect from inside or the pod's own loopback get anywhere.
+    nets.a.run(|| {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(SHORT)).unwrap();
+        let own = socket.local_addr().unwrap();
+        let _ = socket.send_to(b"x", own);
+        assert!(socket.recv(&mut [0]).is_err());
+    });
+    // The neighbours still find the old addresses.
+    nets.router
+        .sh("ip neigh flush dev a; ip -6 neigh flush dev a");
+    let tun = File::from(pod.open_tun().unwrap());
+    nets.client.run(|| {
+        for (from, to) in [("0.0.0.0:0", OLD4), ("[::]:0", OLD6)] {
+            let socket = UdpSocket::bind(from).unwrap();
+            socket.send_to(b"hello", (to, 9)).unwrap();
+        }
+    });
+    sleep(SHORT);
+    let held = read_all(&tun);
+    assert_eq!(held.iter().filter(|p| p.ends_with(b"hello")).count(), 2);
+}
+
+#[test]
+fn every_step_can_be_repeated() {
+    if unable() {
+        return;
+    }
+    let nets = Nets::new();
+    let before = nets.a.state();
+    let pod = nets.a.pod();
+    pod.unlock_source(&old()).unwrap();
+    for _ in 0..2 {
+        for _ in 0..2 {
+            pod.prepare_source(&old()).unwrap();
+        }
+        for _ in 0..2 {
+            pod.lock_source(&old()).unwrap();
+            assert!(pod.locked().unwrap());
+        }
+        for _ in 0..2 {
+            pod.unlock_source(&old()).unwrap();
+            assert!(!pod.locked().unwrap());
+        }
+        assert_eq!(nets.a.state(), before);
+    }
+}
+
+#[test]
+fn knows_the_pods_addresses_and_refuses_others() {
+    if unable() {
+        return;
+    }
+    let nets = Nets::new();
+    let pod = nets.a.pod();
+    assert_eq!(pod.addresses().unwrap(), old());
+    assert_eq!(pod.mtu().unwrap(), 1500);
+    pod.prepare_source(&old()).unwrap();
+    assert_eq!(pod.addresses().unwrap(), old());
+    let wrong = pod.prepare_source(&["10.7.7.7".parse().unwrap()]);
+    assert!(matches!(wrong, Err(Error::NotHere { .. })), "{wrong:?}");
+    assert!(matches!(pod.prepare_source(&[]), Err(Error::NoAddress)));
+    assert!(matches!(
+        pod.adopt(&old(), None),
+        Err(Error::Busy { role: "source" })
+    ));
+    assert!(matches!(nets.b.pod().open_tun(), Err(Error::NoDevice)));
+    let own = PodNet::open("/proc/self/ns/net".as_ref());
+    assert!(matches!(own, Err(Error::HostNetwork { .. })));
+}
+
+#[test]
+fn mptcp_is_switched_off() {
+    if unable() {
+        return;
+    }
+    let net = Net::new();
+    net.pod().disable_mptcp().unwrap();
+    let value = net.sh("cat /proc/sys/net/mptcp/enabled 2>/dev/null || echo 0");
+    assert_eq!(value.trim(), "0");
+}

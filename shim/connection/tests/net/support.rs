@@ -1,0 +1,129 @@
+//! Real network namespaces: a client, a router (the nodes' network), pod A and pod B.
+
+use mycedrive_connection::PodNet;
+use nix::sched::{CloneFlags, unshare};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+/// A namespace, alive as long as its thread.
+pub struct Net {
+    jobs: Sender<Job>,
+    thread: i32,
+}
+
+impl Net {
+    pub fn new() -> Net {
+        let (jobs, queue) = channel::<Job>();
+        let (tell, told) = channel();
+        thread::spawn(move || {
+            unshare(CloneFlags::CLONE_NEWNET).unwrap();
+            tell.send(nix::unistd::gettid().as_raw()).unwrap();
+            queue.iter().for_each(|job| job());
+        });
+        let thread = told.recv().unwrap();
+        let net = Net { jobs, thread };
+        net.sh("ip link set lo up");
+        net
+    }
+
+    /// Run on the namespace's thread.
+    pub fn run<T: Send + 'static>(&self, work: impl FnOnce() -> T + Send + 'static) -> T {
+        let (tell, told) = channel();
+        let job = Box::new(move || tell.send(work()).unwrap());
+        self.jobs.send(job).unwrap();
+        told.recv().expect("the job panicked")
+    }
+
+    /// Run a shell script in the namespace; its output.
+    pub fn sh(&self, script: &str) -> String {
+        let script = script.to_owned();
+        self.run(move || {
+            let output = Command::new("sh").args(["-ec", &script]).output().unwrap();
+            let error = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success(), "{script}: {error}");
+            String::from_utf8(output.stdout).unwrap()
+        })
+    }
+
+    pub fn path(&self) -> PathBuf {
+        format!("/proc/self/task/{}/ns/net", self.thread).into()
+    }
+
+    pub fn pod(&self) -> PodNet {
+        PodNet::open(&self.path()).unwrap()
+    }
+
+    /// What must be the same after everything was undone.
+    pub fn state(&self) -> String {
+        let mut state = self.sh("ip -d link; ip address; ip rule; ip -6 rule; \
+             ip route show table all; ip -6 route show table all; \
+             grep -r . /proc/sys/net/ipv4 /proc/sys/net/ipv6 2>/dev/null | grep -v \
+             -e stable_secret -e tcp_fastopen_key -e fib_ -e /neigh/ -e route/ -e mtu_expires | sort");
+        state += &format!("locked: {}", self.pod().locked().unwrap());
+        state
+    }
+}
+
+pub struct Nets {
+    pub client: Net,
+    pub router: Net,
+    pub a: Net,
+    pub b: Net,
+}
+
+pub const OLD4: &str = "10.1.0.2";
+pub const OLD6: &str = "fd00:1::2";
+
+pub fn old() -> Vec<IpAddr> {
+    vec![OLD4.parse().unwrap(), OLD6.parse().unwrap()]
+}
+
+impl Nets {
+    pub fn new() -> Nets {
+        let nets = Nets {
+            client: Net::new(),
+            router: Net::new(),
+            a: Net::new(),
+            b: Net::new(),
+        };
+        nets.router
+            .sh("echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding");
+        for (name, number, net) in [("a", 1, &nets.a), ("b", 2, &nets.b), ("c", 9, &nets.client)] {
+            let thread = net.thread;
+            nets.router.sh(&format!(
+                "ip link add {name} type veth peer name eth0 netns {thread}
+                 ip address add 10.{number}.0.1/24 dev {name}
+                 ip address add fd00:{number}::1/64 dev {name} nodad
+                 ip link set {name} up"
+            ));
+            net.sh(&format!(
+                "ip address add 10.{number}.0.2/24 dev eth0
+                 ip address add fd00:{number}::2/64 dev eth0 nodad
+                 ip link set eth0 up
+                 ip route add default via 10.{number}.0.1
+                 ip route add default via fd00:{number}::1"
+            ));
+        }
+        nets
+    }
+}
+
+/// Namespaces and TUN devices need root; says so and tells the test to return.
+pub fn unable() -> bool {
+    let why = if !nix::unistd::geteuid().is_root() {
+        "needs root"
+    } else if !std::path::Path::new("/dev/net/tun").exists() {
+        "no /dev/net/tun"
+    } else if Command::new("ip").arg("-V").output().is_err() {
+        "no ip program"
+    } else {
+        return false;
+    };
+    eprintln!("skipped: {why}");
+    true
+}
