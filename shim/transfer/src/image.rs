@@ -1,0 +1,20 @@
+//! CRIU's image files, sent while CRIU still writes them.
+
+mod receiver;
+mod sender;
+
+pub use receiver::{ReceivedImages, receive_images};
+pub use sender::{ImagesSummary, send_images};
+
+/// Unit of CRIU's page files; blocks of zeros of this size are left out.
+pub(crate) const PAGE: usize = 4096;
+
+/// Deepest image path: container folder and file, with room for one more level.
+pub(crate) const MAX_DEPTH: usize = 4;
+
+/// Announces a set of image files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImagesBegin {
+    /// Name of the set. A label, never used as a path.
+    pub id: String,
+}

@@ -1,0 +1,428 @@
+//! The typed frames. Each is `kind u8, length u32 LE, payload`.
+
+use super::codec::{Cursor, Put};
+use super::{MAX_DATA, MAX_PATH};
+use crate::error::{Error, Result};
+
+/// A BLAKE3 digest.
+pub(crate) type Digest = [u8; 32];
+
+/// Seconds and nanoseconds since the epoch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, PartialOrd, Ord)]
+pub(crate) struct Time {
+    pub(crate) seconds: i64,
+    pub(crate) nanos: u32,
+}
+
+/// Extended attributes, sorted by name.
+pub(crate) type XattrList = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Everything about an entry except its name, type and content.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Attributes {
+    /// Permission bits with setuid, setgid and sticky (07777).
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) atime: Time,
+    pub(crate) mtime: Time,
+    pub(crate) xattrs: XattrList,
+}
+
+/// One frame; borrows from the buffer it was decoded from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Frame<'a> {
+    /// End of the stream; digest of every frame before it.
+    End { digest: Digest },
+    /// A round of a tree begins. `base` 0 means a full round.
+    TreeBegin {
+        id: &'a [u8],
+        session: u64,
+        base: u32,
+        round: u32,
+    },
+    /// Move `path` to the staging slot `slot`.
+    Park { slot: u64, path: &'a [u8] },
+    /// Remove a file, or an empty directory.
+    Remove { directory: bool, path: &'a [u8] },
+    /// Create a directory.
+    MakeDir { path: &'a [u8] },
+    /// Move what is in slot `slot` to `path`.
+    Unpark { slot: u64, path: &'a [u8] },
+    /// Another name for an inode.
+    Link { existing: &'a [u8], path: &'a [u8] },
+    /// A regular file of `size` bytes; Data and Hole frames and an Attr frame follow.
+    File {
+        update: bool,
+        size: u64,
+        path: &'a [u8],
+    },
+    /// Content of the open file.
+    Data { offset: u64, bytes: &'a [u8] },
+    /// A hole in the open file.
+    Hole { offset: u64, length: u64 },
+    /// A symlink (`target`), device node, fifo or socket. `kind` is the S_IFMT part of the mode.
+    Node {
+        kind: u32,
+        device: u64,
+        target: &'a [u8],
+        path: &'a [u8],
+    },
+    /// Attributes of `path`.
+    Attr {
+        attributes: Attributes,
+        path: &'a [u8],
+    },
+    /// End of the round; digest of every frame before it.
+    TreeEnd { digest: Digest },
+    /// A directory of image files begins.
+    ImagesBegin { id: &'a [u8] },
+    /// Image file number `file` has this path.
+    ImageFile { file: u32, path: &'a [u8] },
+    /// Content of an image file.
+    ImageData {
+        file: u32,
+        offset: u64,
+        bytes: &'a [u8],
+    },
+    /// Final size of an image file.
+    ImageSize { file: u32, size: u64 },
+    /// End of the images; digest of every frame before it.
+    ImagesEnd { digest: Digest },
+}
+
+impl<'a> Frame<'a> {
+    /// Name for messages.
+    pub(crate) const fn name(&self) -> &'static str {
+        kind_name(self.kind())
+    }
+
+    pub(crate) const fn kind(&self) -> u8 {
+        match self {
+            Self::End { .. } => 0x01,
+            Self::TreeBegin { .. } => 0x10,
+            Self::Park { .. } => 0x11,
+            Self::Remove { .. } => 0x12,
+            Self::MakeDir { .. } => 0x13,
+            Self::Unpark { .. } => 0x14,
+            Self::Link { .. } => 0x15,
+            Self::File { .. } => 0x16,
+            Self::Data { .. } => 0x17,
+            Self::Hole { .. } => 0x18,
+            Self::Node { .. } => 0x19,
+            Self::Attr { .. } => 0x1a,
+            Self::TreeEnd { .. } => 0x1b,
+            Self::ImagesBegin { .. } => 0x20,
+            Self::ImageFile { .. } => 0x21,
+            Self::ImageData { .. } => 0x22,
+            Self::ImageSize { .. } => 0x23,
+            Self::ImagesEnd { .. } => 0x24,
+        }
+    }
+
+    /// Whether frames of this kind carry a digest of everything before them.
+    pub(crate) const fn carries_digest(kind: u8) -> bool {
+        matches!(kind, 0x01 | 0x1b | 0x24)
+    }
+
+    /// The digest, in the frames that carry one.
+    pub(crate) const fn digest(&self) -> Option<&Digest> {
+        match self {
+            Self::End { digest } | Self::TreeEnd { digest } | Self::ImagesEnd { digest } => {
+                Some(digest)
+            }
+            _ => None,
+        }
+    }
+
+    /// Appends the payload to `head`, except for a long tail, which is returned and follows it.
+    pub(crate) fn encode(&self, head: &mut Vec<u8>) -> &'a [u8] {
+        match *self {
+            Self::End { digest } | Self::TreeEnd { digest } | Self::ImagesEnd { digest } => {
+                head.extend_from_slice(&digest);
+            }
+            Self::TreeBegin {
+                id,
+                session,
+                base,
+                round,
+            } => {
+                head.put_u64(session);
+                head.put_u32(base);
+                head.put_u32(round);
+                return id;
+            }
+            Self::Park { slot, path } | Self::Unpark { slot, path } => {
+                head.put_u64(slot);
+                return path;
+            }
+            Self::Remove { directory, path } => {
+                head.put_u8(u8::from(directory));
+                return path;
+            }
+            Self::MakeDir { path } => return path,
+            Self::Link { existing, path } => {
+                head.put_bytes(existing);
+                return path;
+            }
+            Self::File { update, size, path } => {
+                head.put_u8(u8::from(update));
+                head.put_u64(size);
+                return path;
+            }
+            Self::Data { offset, bytes } => {
+                head.put_u64(offset);
+                return bytes;
+            }
+            Self::Hole { offset, length } => {
+                head.put_u64(offset);
+                head.put_u64(length);
+            }
+            Self::Node {
+                kind,
+                device,
+                target,
+                path,
+            } => {
+                head.put_u32(kind);
+                head.put_u64(device);
+                head.put_bytes(target);
+                return path;
+            }
+            Self::Attr {
+                ref attributes,
+                path,
+            } => {
+                put_attributes(head, attributes);
+                return path;
+            }
+            Self::ImagesBegin { id } => return id,
+            Self::ImageFile { file, path } => {
+                head.put_u32(file);
+                return path;
+            }
+            Self::ImageData {
+                file,
+                offset,
+                bytes,
+            } => {
+                head.put_u32(file);
+                head.put_u64(offset);
+                return bytes;
+            }
+            Self::ImageSize { file, size } => {
+                head.put_u32(file);
+                head.put_u64(size);
+            }
+        }
+        &[]
+    }
+
+    /// Decodes a payload.
+    pub(crate) fn decode(kind: u8, payload: &'a [u8]) -> Result<Self> {
+        let mut c = Cursor::new(kind_name(kind), payload);
+        let frame = match kind {
+            0x01 => Self::End { digest: c.array()? },
+            0x10 => {
+                let (session, base, round) = (c.u64()?, c.u32()?, c.u32()?);
+                Self::TreeBegin {
+                    id: name(&mut c)?,
+                    session,
+                    base,
+                    round,
+                }
+            }
+            0x11 => Self::Park {
+                slot: c.u64()?,
+                path: path(&mut c)?,
+            },
+            0x12 => Self::Remove {
+                directory: flag(&mut c)?,
+                path: path(&mut c)?,
+            },
+            0x13 => Self::MakeDir {
+                path: path(&mut c)?,
+            },
+            0x14 => Self::Unpark {
+                slot: c.u64()?,
+                path: path(&mut c)?,
+            },
+            0x15 => Self::Link {
+                existing: limited(c.bytes()?)?,
+                path: path(&mut c)?,
+            },
+            0x16 => Self::File {
+                update: flag(&mut c)?,
+                size: c.u64()?,
+                path: path(&mut c)?,
+            },
+            0x17 => Self::Data {
+                offset: c.u64()?,
+                bytes: data(&mut c)?,
+            },
+            0x18 => Self::Hole {
+                offset: c.u64()?,
+                length: c.u64()?,
+            },
+            0x19 => {
+                let (kind, device) = (c.u32()?, c.u64()?);
+                let target = limited(c.bytes()?)?;
+                Self::Node {
+                    kind,
+                    device,
+                    target,
+                    path: path(&mut c)?,
+                }
+            }
+            0x1a => Self::Attr {
+                attributes: attributes(&mut c)?,
+                path: path(&mut c)?,
+            },
+            0x1b => Self::TreeEnd { digest: c.array()? },
+            0x20 => Self::ImagesBegin { id: name(&mut c)? },
+            0x21 => Self::ImageFile {
+                file: c.u32()?,
+                path: path(&mut c)?,
+            },
+            0x22 => Self::ImageData {
+                file: c.u32()?,
+                offset: c.u64()?,
+                bytes: data(&mut c)?,
+            },
+            0x23 => Self::ImageSize {
+                file: c.u32()?,
+                size: c.u64()?,
+            },
+            0x24 => Self::ImagesEnd { digest: c.array()? },
+            _ => return Err(Error::UnknownFrame { kind }),
+        };
+        c.end()?;
+        Ok(frame)
+    }
+}
+
+/// Longest name of a tree or image set.
+pub(crate) const MAX_NAME: usize = 255;
+/// Most extended attributes of one entry (the kernel lists at most 64 KiB of names).
+const MAX_XATTRS: u16 = 8192;
+
+fn name<'a>(c: &mut Cursor<'a>) -> Result<&'a [u8]> {
+    let bytes = c.rest();
+    if bytes.is_empty() || bytes.len() > MAX_NAME || std::str::from_utf8(bytes).is_err() {
+        return Err(c.bad("the name is empty, longer than 255 bytes or not UTF-8"));
+    }
+    Ok(bytes)
+}
+
+fn path<'a>(c: &mut Cursor<'a>) -> Result<&'a [u8]> {
+    limited(c.rest())
+}
+
+fn limited(path: &[u8]) -> Result<&[u8]> {
+    if path.len() > MAX_PATH {
+        let (size, limit) = (path.len() as u64, MAX_PATH as u64);
+        return Err(Error::TooLarge {
+            what: "a path",
+            size,
+            limit,
+        });
+    }
+    Ok(path)
+}
+
+fn data<'a>(c: &mut Cursor<'a>) -> Result<&'a [u8]> {
+    let bytes = c.rest();
+    if bytes.len() > MAX_DATA {
+        return Err(c.bad("too much data in one frame"));
+    }
+    Ok(bytes)
+}
+
+fn flag(c: &mut Cursor<'_>) -> Result<bool> {
+    match c.u8()? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(c.bad("a flag is neither 0 nor 1")),
+    }
+}
+
+fn put_time(head: &mut Vec<u8>, time: Time) {
+    head.put_u64(time.seconds as u64);
+    head.put_u32(time.nanos);
+}
+
+fn time(c: &mut Cursor<'_>) -> Result<Time> {
+    let time = Time {
+        seconds: c.u64()? as i64,
+        nanos: c.u32()?,
+    };
+    if time.nanos >= 1_000_000_000 {
+        return Err(c.bad("a time has a second or more in its nanoseconds"));
+    }
+    Ok(time)
+}
+
+fn put_attributes(head: &mut Vec<u8>, attributes: &Attributes) {
+    head.put_u32(attributes.mode);
+    head.put_u32(attributes.uid);
+    head.put_u32(attributes.gid);
+    put_time(head, attributes.atime);
+    put_time(head, attributes.mtime);
+    head.put_u16(attributes.xattrs.len() as u16);
+    for (name, value) in &attributes.xattrs {
+        head.put_bytes(name);
+        head.put_bytes(value);
+    }
+}
+
+fn attributes(c: &mut Cursor<'_>) -> Result<Attributes> {
+    let (mode, uid, gid) = (c.u32()?, c.u32()?, c.u32()?);
+    if mode & !0o7777 != 0 {
+        return Err(c.bad("mode bits outside 07777"));
+    }
+    let (atime, mtime) = (time(c)?, time(c)?);
+    let count = c.u16()?;
+    if count > MAX_XATTRS {
+        return Err(c.bad("too many extended attributes"));
+    }
+    let mut xattrs = XattrList::new();
+    for _ in 0..count {
+        let name = c.bytes()?;
+        if name.is_empty() || name.len() > MAX_NAME || name.contains(&0) {
+            return Err(c.bad("an extended attribute's name is empty, too long or has a NUL"));
+        }
+        xattrs.push((name.to_vec(), c.bytes()?.to_vec()));
+    }
+    Ok(Attributes {
+        mode,
+        uid,
+        gid,
+        atime,
+        mtime,
+        xattrs,
+    })
+}
+
+const fn kind_name(kind: u8) -> &'static str {
+    match kind {
+        0x01 => "End",
+        0x10 => "TreeBegin",
+        0x11 => "Park",
+        0x12 => "Remove",
+        0x13 => "MakeDir",
+        0x14 => "Unpark",
+        0x15 => "Link",
+        0x16 => "File",
+        0x17 => "Data",
+        0x18 => "Hole",
+        0x19 => "Node",
+        0x1a => "Attr",
+        0x1b => "TreeEnd",
+        0x20 => "ImagesBegin",
+        0x21 => "ImageFile",
+        0x22 => "ImageData",
+        0x23 => "ImageSize",
+        0x24 => "ImagesEnd",
+        _ => "unknown",
+    }
+}
