@@ -111,7 +111,14 @@ fn transaction(changes: Vec<Message>, what: &str) -> Result<()> {
         NLM_F_REQUEST,
         &header(0, SUBSYSTEM >> 8),
     ));
-    netlink.changes(messages, acknowledged, what)
+    let result = netlink.changes(messages, acknowledged, what);
+    // The transaction takes 0.1 to 0.3 ms, but closing the socket waits for the kernel to free
+    // what was deleted (an RCU grace period, 7 to 14 ms). Nobody else has to wait for that.
+    let closing = std::thread::Builder::new().name("nft-close".into());
+    if let Err(error) = closing.spawn(move || drop(netlink)) {
+        tracing::debug!(%error, "no thread to close the netfilter socket; it was closed here");
+    }
+    result
 }
 
 /// `nfgenmsg`: family, version 0, resource in network order.

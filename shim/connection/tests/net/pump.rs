@@ -46,7 +46,7 @@ impl Drop for Pump {
 /// What waits in a TUN.
 pub fn read_all(mut tun: &File) -> Vec<Vec<u8>> {
     let mut packets = Vec::new();
-    let mut buffer = [0; 65536];
+    let mut buffer = vec![0; 65536];
     while let Ok(length) = tun.read(&mut buffer) {
         packets.push(buffer[..length].to_vec());
     }

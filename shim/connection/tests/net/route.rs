@@ -51,7 +51,7 @@ fn carries(nets: &Nets, address: &'static str) {
     for stream in [&stream, &accepted] {
         stream.set_read_timeout(Some(PATIENT)).unwrap();
     }
-    let sent: Vec<u8> = (0..4_000_000u32).map(|n| (n * 7 >> 3) as u8).collect();
+    let sent: Vec<u8> = (0..4_000_000u32).map(|n| ((n * 7) >> 3) as u8).collect();
     let back = sent.clone();
     let echo = std::thread::spawn(move || {
         let mut got = vec![0; back.len()];
@@ -93,7 +93,7 @@ fn packets_for_the_old_addresses_reach_pod_b() {
         for _ in 0..2 {
             pod.drop_route(&old()).unwrap();
         }
-        assert_eq!(nets.b.state(), before);
+        nets.b.state().assert_same(&before);
     }
 }
 

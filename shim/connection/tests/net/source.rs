@@ -70,7 +70,7 @@ fn rolls_back(address: &'static str) {
     client.read_exact(&mut bytes).unwrap();
     assert_eq!(&bytes, b"THR");
     drop(tun);
-    assert_eq!(nets.a.state(), before);
+    nets.a.state().assert_same(&before);
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn dying_sockets_say_nothing() {
     });
     // The neighbours still find the old addresses.
     nets.router
-        .sh("ip neigh flush dev a; ip -6 neigh flush dev a");
+        .sh("ip neigh flush dev to-a; ip -6 neigh flush dev to-a");
     let tun = File::from(pod.open_tun().unwrap());
     nets.client.run(|| {
         for (from, to) in [("0.0.0.0:0", OLD4), ("[::]:0", OLD6)] {
@@ -141,7 +141,7 @@ fn every_step_can_be_repeated() {
             pod.unlock_source(&old()).unwrap();
             assert!(!pod.locked().unwrap());
         }
-        assert_eq!(nets.a.state(), before);
+        nets.a.state().assert_same(&before);
     }
 }
 
@@ -177,4 +177,31 @@ fn mptcp_is_switched_off() {
     net.pod().disable_mptcp().unwrap();
     let value = net.sh("cat /proc/sys/net/mptcp/enabled 2>/dev/null || echo 0");
     assert_eq!(value.trim(), "0");
+}
+
+/// The two steps in the freeze, several times: the fastest one shows what they cost.
+#[test]
+fn locking_takes_less_than_the_freeze_can_feel() {
+    if unable() {
+        return;
+    }
+    let nets = Nets::new();
+    let (a, b) = (nets.a.pod(), nets.b.pod());
+    a.prepare_source(&old()).unwrap();
+    let mut times: [Vec<Duration>; 3] = Default::default();
+    for _ in 0..10 {
+        let start = Instant::now();
+        a.lock_source(&old()).unwrap();
+        times[0].push(start.elapsed());
+        let start = Instant::now();
+        b.lock_destination().unwrap();
+        times[1].push(start.elapsed());
+        let start = Instant::now();
+        b.unlock_destination().unwrap();
+        times[2].push(start.elapsed());
+    }
+    eprintln!("lock source, lock destination, unlock destination: {times:?}");
+    for times in times {
+        assert!(times.iter().min().unwrap() < &Duration::from_millis(10));
+    }
 }

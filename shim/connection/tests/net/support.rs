@@ -23,7 +23,9 @@ impl Net {
         thread::spawn(move || {
             unshare(CloneFlags::CLONE_NEWNET).unwrap();
             tell.send(nix::unistd::gettid().as_raw()).unwrap();
-            queue.iter().for_each(|job| job());
+            for job in queue {
+                job();
+            }
         });
         let thread = told.recv().unwrap();
         let net = Net { jobs, thread };
@@ -58,14 +60,34 @@ impl Net {
         PodNet::open(&self.path()).unwrap()
     }
 
-    /// What must be the same after everything was undone.
-    pub fn state(&self) -> String {
-        let mut state = self.sh("ip -d link; ip address; ip rule; ip -6 rule; \
-             ip route show table all; ip -6 route show table all; \
-             grep -r . /proc/sys/net/ipv4 /proc/sys/net/ipv6 2>/dev/null | grep -v \
-             -e stable_secret -e tcp_fastopen_key -e fib_ -e /neigh/ -e route/ -e mtu_expires | sort");
-        state += &format!("locked: {}", self.pod().locked().unwrap());
-        state
+    /// What must be the same after everything was undone. Link-local addresses come up by
+    /// themselves some time after the link and are left out.
+    pub fn state(&self) -> State {
+        let text = self.sh("ip -d link; ip address; ip rule; ip -6 rule
+             ip route show table all; ip -6 route show table all
+             grep -r . /proc/sys/net/ipv4 /proc/sys/net/ipv6 2>/dev/null |
+             grep -v -e stable_secret -e fastopen_key -e /neigh/ -e /route/");
+        let mut lines: Vec<String> = text
+            .lines()
+            .filter(|line| !line.contains("fe80"))
+            .map(str::to_owned)
+            .collect();
+        lines.push(format!("locked: {}", self.pod().locked().unwrap()));
+        State(lines)
+    }
+}
+
+/// Lines of a namespace's state.
+pub struct State(Vec<String>);
+
+impl State {
+    pub fn assert_same(&self, before: &State) {
+        let missing: Vec<_> = before.0.iter().filter(|l| !self.0.contains(l)).collect();
+        let new: Vec<_> = self.0.iter().filter(|l| !before.0.contains(l)).collect();
+        assert!(
+            missing.is_empty() && new.is_empty(),
+            "gone: {missing:#?}\nleft over: {new:#?}"
+        );
     }
 }
 
@@ -96,10 +118,10 @@ impl Nets {
         for (name, number, net) in [("a", 1, &nets.a), ("b", 2, &nets.b), ("c", 9, &nets.client)] {
             let thread = net.thread;
             nets.router.sh(&format!(
-                "ip link add {name} type veth peer name eth0 netns {thread}
-                 ip address add 10.{number}.0.1/24 dev {name}
-                 ip address add fd00:{number}::1/64 dev {name} nodad
-                 ip link set {name} up"
+                "ip link add to-{name} type veth peer name eth0 netns {thread}
+                 ip address add 10.{number}.0.1/24 dev to-{name}
+                 ip address add fd00:{number}::1/64 dev to-{name} nodad
+                 ip link set to-{name} up"
             ));
             net.sh(&format!(
                 "ip address add 10.{number}.0.2/24 dev eth0
@@ -108,6 +130,9 @@ impl Nets {
                  ip route add default via 10.{number}.0.1
                  ip route add default via fd00:{number}::1"
             ));
+        }
+        for net in [&nets.a, &nets.b, &nets.client] {
+            net.sh("until ip link show eth0 | grep -q 'state UP'; do sleep 0.02; done");
         }
         nets
     }
