@@ -18,3 +18,8 @@ pub struct ImagesBegin {
     /// Name of the set. A label, never used as a path.
     pub id: String,
 }
+
+/// How many directories lie above the file.
+fn depth(path: &[u8]) -> usize {
+    path.split(|byte| *byte == b'/').count() - 1
+}

@@ -1,5 +1,6 @@
 //! Directory trees: writable root layers, `/dev/shm`, emptyDirs.
 
+mod applying;
 mod content;
 mod index;
 mod meta;
@@ -7,11 +8,13 @@ mod plan;
 mod receiver;
 mod scan;
 mod sender;
+mod sending;
+mod wipe;
 
-pub(crate) use receiver::wipe;
 pub use receiver::{ReceivedRound, TreeReceiver};
 pub(crate) use scan::{ScannedFile, list_files};
 pub use sender::{FinalRound, Round, RoundSummary, TreeSender};
+pub(crate) use wipe::wipe;
 
 use std::fmt;
 

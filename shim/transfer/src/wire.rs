@@ -2,11 +2,12 @@
 
 mod chunk;
 mod codec;
+mod decode;
 mod frame;
 mod reader;
 mod writer;
 
-pub(crate) use frame::MAX_NAME;
+pub(crate) use decode::MAX_NAME;
 pub(crate) use frame::{Attributes, Digest, Frame, Time, XattrList};
 pub use reader::{FrameReader, Section};
 pub use writer::{Counts, FrameWriter, Level, Options};

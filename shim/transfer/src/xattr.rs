@@ -76,7 +76,7 @@ fn names(path: &CStr) -> io::Result<Vec<CString>> {
         let size =
             unsafe { libc::listxattr(path.as_ptr(), buffer.as_mut_ptr().cast(), buffer.len()) };
         match check(size) {
-            Ok(Some(0)) | Ok(None) => return Ok(Vec::new()),
+            Ok(Some(0) | None) => return Ok(Vec::new()),
             Ok(Some(size)) if size <= buffer.len() => {
                 buffer.truncate(size);
                 let names = buffer
@@ -135,7 +135,7 @@ fn set(path: &CStr, name: &CStr, value: &[u8]) -> io::Result<()> {
     if result == 0 {
         Ok(())
     } else {
-        Err(named(io::Error::last_os_error(), name))
+        Err(named(&io::Error::last_os_error(), name))
     }
 }
 
@@ -148,7 +148,7 @@ fn remove(path: &CStr, name: &CStr) -> io::Result<()> {
     let error = io::Error::last_os_error();
     match error.raw_os_error() {
         Some(libc::ENODATA) => Ok(()),
-        _ => Err(named(error, name)),
+        _ => Err(named(&error, name)),
     }
 }
 
@@ -164,6 +164,6 @@ fn check(size: isize) -> io::Result<Option<usize>> {
     }
 }
 
-fn named(error: io::Error, name: &CStr) -> io::Error {
+fn named(error: &io::Error, name: &CStr) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", name.to_string_lossy()))
 }

@@ -11,7 +11,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::ftruncate;
 
-use super::{ImagesBegin, MAX_DEPTH};
+use super::{ImagesBegin, MAX_DEPTH, depth};
 use crate::beneath::{ParentCache, Root, check_path, open_piece};
 use crate::budget::{Meter, check};
 use crate::error::{Error, Result};
@@ -119,8 +119,7 @@ impl Receiving {
             });
         }
         check_path(path)?;
-        let depth = path.iter().filter(|byte| **byte == b'/').count();
-        if path.is_empty() || depth >= MAX_DEPTH {
+        if path.is_empty() || depth(path) >= MAX_DEPTH {
             return Err(Error::path(path, "it is not a file in an image directory"));
         }
         for (at, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {

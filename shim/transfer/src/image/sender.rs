@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use nix::fcntl::OFlag;
 
-use super::{MAX_DEPTH, PAGE};
+use super::{MAX_DEPTH, PAGE, depth};
 use crate::beneath::Root;
 use crate::error::{Error, Result, show};
 use crate::tree::TreeId;
@@ -98,7 +98,7 @@ impl<W: Write> Sending<'_, W> {
     /// Sends what is new; `last` takes in the files that are not followed.
     fn look(&mut self, last: bool) -> Result<()> {
         for ScannedFile { path, regular } in list_files(&self.root)? {
-            if path.iter().filter(|byte| **byte == b'/').count() >= MAX_DEPTH {
+            if depth(&path) >= MAX_DEPTH {
                 let reason = "image files lie too deep".to_owned();
                 return Err(Error::Unsupported {
                     path: show(&path),

@@ -122,10 +122,9 @@ impl<R: Read> ChunkReader<R> {
     }
 
     fn next_chunk(&mut self) -> io::Result<()> {
-        let mut head = [0; 8];
-        self.inner.read_exact(&mut head)?;
-        let [a, b, c, d, e, f, g, h] = head;
-        let length = [a, b, c, d];
+        let (mut length, mut crc) = ([0; 4], [0; 4]);
+        self.inner.read_exact(&mut length)?;
+        self.inner.read_exact(&mut crc)?;
         let size = u32::from_le_bytes(length) as usize;
         if size > MAX_CHUNK {
             let limit = MAX_CHUNK as u64;
@@ -138,7 +137,7 @@ impl<R: Read> ChunkReader<R> {
         self.buffer.resize(size, 0);
         self.position = 0;
         self.inner.read_exact(&mut self.buffer)?;
-        if checksum(length, &self.buffer) != u32::from_le_bytes([e, f, g, h]) {
+        if checksum(length, &self.buffer) != u32::from_le_bytes(crc) {
             self.buffer.clear();
             return Err(io::Error::other(Error::Corrupt { chunk: self.chunks }));
         }
