@@ -6,7 +6,7 @@
 //! - [`app`]: what every part of the daemon shares.
 //! - [`source`] and [`destination`]: the two sides of a migration.
 //! - [`relay`]: packets of old connections between the two nodes.
-//! - [`cli`]: the operator's commands.
+//! - [`serve`]: `mycedrive serve`; [`cli`]: the operator's commands.
 
 pub mod app;
 pub mod cli;
@@ -21,6 +21,7 @@ pub mod peers;
 pub mod pki;
 pub mod progress;
 pub mod relay;
+pub mod serve;
 pub mod shims;
 pub mod source;
 pub mod tls;

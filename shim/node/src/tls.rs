@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use rustls::{ClientConfig, RootCertStore};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -18,6 +19,23 @@ pub fn client(pki_dir: &Path) -> Result<Arc<ClientConfig>> {
         .with_root_certificates(keys.roots)
         .with_client_auth_cert(keys.chain, keys.key)
         .map_err(|error| Error::Pki(format!("{}: {error}", pki_dir.display())))?;
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    Ok(Arc::new(config))
+}
+
+/// What a node answers with: keys from `pki_dir`; callers must have a certificate of the CA.
+pub fn server(pki_dir: &Path) -> Result<Arc<ServerConfig>> {
+    let bad = |error: &dyn std::fmt::Display| Error::Pki(format!("{}: {error}", pki_dir.display()));
+    let keys = Keys::load(pki_dir)?;
+    let verifier = WebPkiClientVerifier::builder_with_provider(keys.roots, provider())
+        .build()
+        .map_err(|error| bad(&error))?;
+    let mut config = ServerConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .map_err(|error| bad(&error))?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(keys.chain, keys.key)
+        .map_err(|error| bad(&error))?;
     config.alpn_protocols = vec![b"h2".to_vec()];
     Ok(Arc::new(config))
 }

@@ -1,0 +1,128 @@
+//! What a container's spec allows its processes: compared between source and destination.
+
+use std::collections::BTreeMap;
+
+use mycedrive_proto::shim::Confinement;
+use serde_json::{Value, json};
+
+/// Canonical JSON: the same text for the same rights, whatever the order in the spec.
+pub fn canonical(confinement: &Confinement) -> String {
+    let set = |list: &[String]| {
+        let mut list = list.to_vec();
+        list.sort();
+        list.dedup();
+        json!(list)
+    };
+    let mut groups = confinement.additional_gids.clone();
+    groups.sort_unstable();
+    groups.dedup();
+    let fields: BTreeMap<&str, Value> = BTreeMap::from([
+        ("uid", json!(confinement.uid)),
+        ("gid", json!(confinement.gid)),
+        ("additional_gids", json!(groups)),
+        ("bounding", set(&confinement.bounding)),
+        ("effective", set(&confinement.effective)),
+        ("permitted", set(&confinement.permitted)),
+        ("inheritable", set(&confinement.inheritable)),
+        ("ambient", set(&confinement.ambient)),
+        ("no_new_privileges", json!(confinement.no_new_privileges)),
+        ("seccomp", json!(confinement.seccomp)),
+        ("apparmor_profile", json!(confinement.apparmor_profile)),
+        ("selinux_label", json!(confinement.selinux_label)),
+        ("readonly_rootfs", json!(confinement.readonly_rootfs)),
+        ("masked_paths", set(&confinement.masked_paths)),
+        ("readonly_paths", set(&confinement.readonly_paths)),
+        ("namespaces", set(&confinement.namespaces)),
+        ("devices", json!(confinement.devices)),
+    ]);
+    json!(fields).to_string()
+}
+
+/// What differs between two canonical texts, one entry per field, for people. Empty when the
+/// destination allows exactly what the source does.
+pub fn differences(source: &str, destination: &str) -> Vec<String> {
+    if source == destination {
+        return vec![];
+    }
+    let parse = |text: &str| serde_json::from_str::<BTreeMap<String, Value>>(text);
+    let (Ok(ours), Ok(theirs)) = (parse(source), parse(destination)) else {
+        return vec!["the destination's description of its rights is unreadable".to_owned()];
+    };
+    let mut found = vec![];
+    for (field, value) in &ours {
+        let other = theirs.get(field).unwrap_or(&Value::Null);
+        if value != other {
+            found.push(difference(field, value, other));
+        }
+    }
+    for field in theirs.keys().filter(|field| !ours.contains_key(*field)) {
+        found.push(format!("{field}: unknown to the source"));
+    }
+    found
+}
+
+fn difference(field: &str, ours: &Value, theirs: &Value) -> String {
+    let words = field.replace('_', " ");
+    if let (Value::Array(ours), Value::Array(theirs)) = (ours, theirs) {
+        let missing = |from: &[Value], of: &[Value]| {
+            let list: Vec<String> = of
+                .iter()
+                .filter(|value| !from.contains(value))
+                .map(|value| value.as_str().map_or(value.to_string(), str::to_owned))
+                .collect();
+            list.join(", ")
+        };
+        let (only_there, only_here) = (missing(ours, theirs), missing(theirs, ours));
+        let mut text = words;
+        if !only_there.is_empty() {
+            text += &format!(": only at the destination: {only_there}");
+        }
+        if !only_here.is_empty() {
+            text += &format!(": only at the source: {only_here}");
+        }
+        return text;
+    }
+    if matches!(field, "seccomp" | "devices") {
+        return format!("{words}: the two specs differ");
+    }
+    format!("{words}: {ours} at the source, {theirs} at the destination")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn some() -> Confinement {
+        Confinement {
+            uid: 999,
+            bounding: vec!["CAP_KILL".to_owned(), "CAP_CHOWN".to_owned()],
+            ..Confinement::default()
+        }
+    }
+
+    #[test]
+    fn order_does_not_matter() {
+        let mut other = some();
+        other.bounding.reverse();
+        assert_eq!(canonical(&some()), canonical(&other));
+        assert!(differences(&canonical(&some()), &canonical(&other)).is_empty());
+    }
+
+    #[test]
+    fn what_differs_is_named() {
+        let mut wider = some();
+        wider.uid = 0;
+        wider.bounding.push("CAP_SYS_ADMIN".to_owned());
+        wider.seccomp = "0123".to_owned();
+        let found = differences(&canonical(&some()), &canonical(&wider));
+        assert_eq!(
+            found,
+            [
+                "bounding: only at the destination: CAP_SYS_ADMIN",
+                "seccomp: the two specs differ",
+                "uid: 999 at the source, 0 at the destination",
+            ]
+        );
+        assert_eq!(differences(&canonical(&some()), "?").len(), 1);
+    }
+}

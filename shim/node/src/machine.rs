@@ -1,0 +1,165 @@
+//! Facts about this node that decide whether a pod can move to it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+/// Kernel release as `uname -r` shows it.
+pub fn kernel() -> String {
+    nix::sys::utsname::uname()
+        .map(|name| name.release().to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+/// Flags of the first CPU in /proc/cpuinfo that change which instructions a program may have
+/// chosen at its start. The destination needs all of the source's.
+pub fn cpu_features() -> Vec<String> {
+    features(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default())
+}
+
+/// Beginnings of the flags' names (arch/x86/include/asm/cpufeatures.h; HWCAPs on arm64).
+const RELEVANT: &[&str] = &[
+    "sse", "ssse", "avx", "amx", "bmi", "fma", "adx", "aes", "sha", "vaes", "vpclmul", "gfni",
+    "xsave", "popcnt", "movbe", "f16c", "lzcnt", "abm", "rdrand", "rdseed", "rdpid", "fsgsbase",
+    "pku", "ospke", "erms", "fsrm", "cx16", "clwb", "asimd", "sve", "sme", "atomics", "crc32",
+];
+
+fn features(cpuinfo: &str) -> Vec<String> {
+    let flags = cpuinfo.lines().find_map(|line| {
+        let (key, value) = line.split_once(':')?;
+        matches!(key.trim(), "flags" | "Features").then_some(value)
+    });
+    let chosen: BTreeSet<String> = flags
+        .unwrap_or_default()
+        .split_whitespace()
+        .filter(|flag| RELEVANT.iter().any(|start| flag.starts_with(start)))
+        .map(str::to_owned)
+        .collect();
+    chosen.into_iter().collect()
+}
+
+/// Version of the `criu` in the path, e.g. "4.2"; empty when there is none.
+pub async fn criu_version() -> String {
+    let output = tokio::process::Command::new("criu")
+        .arg("--version")
+        .output()
+        .await;
+    let text = output
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        .unwrap_or_default();
+    text.lines()
+        .find_map(|line| line.strip_prefix("Version:"))
+        .map(|version| version.trim().to_owned())
+        .unwrap_or_default()
+}
+
+/// Major and minor of a version such as "4.2" or "4.2.1".
+pub fn version(text: &str) -> Option<(u32, u32)> {
+    let mut parts = text.split('.');
+    let major = parts.next()?.parse().ok()?;
+    let digits: String = parts
+        .next()?
+        .chars()
+        .take_while(char::is_ascii_digit)
+        .collect();
+    Some((major, digits.parse().ok()?))
+}
+
+/// Bytes of memory that an image of the processes in the pid namespace of `pid` would hold:
+/// anonymous and shared memory that is resident.
+pub fn memory_of(pid: i32) -> u64 {
+    let namespace = |pid: &str| {
+        fs::metadata(format!("/proc/{pid}/ns/pid"))
+            .ok()
+            .map(|metadata| metadata.ino())
+    };
+    let Some(wanted) = namespace(&pid.to_string()) else {
+        return 0;
+    };
+    let Ok(entries) = fs::read_dir("/proc") else {
+        return 0;
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
+        .filter(|name| namespace(name) == Some(wanted))
+        .filter_map(|name| fs::read_to_string(format!("/proc/{name}/status")).ok())
+        .map(|status| resident(&status))
+        .sum()
+}
+
+fn resident(status: &str) -> u64 {
+    status
+        .lines()
+        .filter_map(|line| {
+            let (key, value) = line.split_once(':')?;
+            if !matches!(key, "RssAnon" | "RssShmem") {
+                return None;
+            }
+            value.split_whitespace().next()?.parse::<u64>().ok()
+        })
+        .sum::<u64>()
+        * 1024
+}
+
+/// Bytes of memory that can be used without swapping (MemAvailable).
+pub fn available_memory() -> u64 {
+    let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    text.lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:"))
+        .and_then(|value| value.split_whitespace().next()?.parse::<u64>().ok())
+        .map_or(u64::MAX, |kib| kib * 1024)
+}
+
+/// Free bytes of the file system that holds `path`.
+pub fn free_space(path: &Path) -> Result<u64> {
+    let stat = nix::sys::statvfs::statvfs(path)
+        .map_err(|errno| Error::io("cannot measure", path)(errno.into()))?;
+    Ok(stat.blocks_available() * stat.fragment_size())
+}
+
+/// Bytes that the files below `path` take on disk; what cannot be read counts nothing.
+pub fn tree_size(path: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(path) else {
+        return 0;
+    };
+    entries
+        .flatten()
+        .map(|entry| match fs::symlink_metadata(entry.path()) {
+            Ok(metadata) if metadata.is_dir() => tree_size(&entry.path()),
+            Ok(metadata) => metadata.blocks() * 512,
+            Err(_) => 0,
+        })
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_flags_that_matter_are_compared() {
+        let text = "processor : 0\nflags\t\t: fpu avx2 sse4_2 constant_tsc avx2\n";
+        assert_eq!(features(text), ["avx2", "sse4_2"]);
+        assert!(features("").is_empty());
+    }
+
+    #[test]
+    fn versions() {
+        assert_eq!(version("4.2"), Some((4, 2)));
+        assert_eq!(version("4.10-dirty"), Some((4, 10)));
+        assert_eq!(version(""), None);
+        assert!(version("4.2") < version("4.10"));
+    }
+
+    #[test]
+    fn resident_memory_is_summed() {
+        let status = "Name: x\nRssAnon:\t 10 kB\nRssFile:\t 99 kB\nRssShmem:\t 2 kB\n";
+        assert_eq!(resident(status), 12 * 1024);
+        assert!(memory_of(std::process::id() as i32) > 0);
+    }
+}

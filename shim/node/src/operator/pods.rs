@@ -1,0 +1,137 @@
+//! Pods of this node, as `mycedrive ps` shows them.
+
+use mycedrive_proto::shim::{Container, ContainerState, DescribeReply, Role};
+use serde::{Deserialize, Serialize};
+
+use crate::shims::{Shim, Shims};
+
+/// A pod under the mycedrive runtime.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PodInfo {
+    /// Kubernetes namespace; empty for a task that `ctr` made.
+    pub namespace: String,
+    /// Kubernetes name; empty for a task that `ctr` made.
+    pub name: String,
+    /// Kubernetes uid.
+    pub uid: String,
+    /// Sandbox id.
+    pub sandbox: String,
+    /// Addresses, the primary one first.
+    pub addresses: Vec<String>,
+    /// Containers without the sandbox.
+    pub containers: Vec<ContainerInfo>,
+    /// Whether it could migrate now.
+    pub migratable: bool,
+    /// Why not; each says what to do.
+    pub obstacles: Vec<String>,
+    /// The migration it is in; empty when in none.
+    pub migration: String,
+    /// `source`, `destination`, or empty.
+    pub role: String,
+    /// The shim's process.
+    pub shim_pid: i32,
+}
+
+/// One container.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerInfo {
+    /// Kubernetes name; the id for a task that `ctr` made.
+    pub name: String,
+    /// Container id.
+    pub id: String,
+    /// `running`, `held`, `waiting`, ...
+    pub state: String,
+    /// Pid of its first process; 0 when there is none.
+    pub pid: i32,
+    /// Image.
+    pub image: String,
+    /// `criu` or `none`.
+    pub engine: String,
+}
+
+/// Asks every shim of the node. Stale sockets are left out.
+pub async fn list(shims: &Shims) -> Vec<PodInfo> {
+    let asked = shims
+        .list()
+        .await
+        .into_iter()
+        .map(|(shim, pod)| async move { info(&shim, &pod).await });
+    let mut pods = futures::future::join_all(asked).await;
+    pods.sort_by(|a, b| {
+        (&a.namespace, &a.name, &a.sandbox).cmp(&(&b.namespace, &b.name, &b.sandbox))
+    });
+    pods
+}
+
+async fn info(shim: &Shim, pod: &DescribeReply) -> PodInfo {
+    let obstacles = obstacles(shim, pod).await;
+    PodInfo {
+        namespace: pod.pod_namespace.clone(),
+        name: pod.pod_name.clone(),
+        uid: pod.pod_uid.clone(),
+        sandbox: pod.sandbox_id.clone(),
+        addresses: pod.addresses.clone(),
+        containers: pod
+            .containers
+            .iter()
+            .filter(|container| !container.is_sandbox)
+            .map(container_info)
+            .collect(),
+        migratable: obstacles.is_empty(),
+        obstacles,
+        migration: pod.migration_id.clone(),
+        role: match pod.role.enum_value_or_default() {
+            Role::ROLE_NONE => "",
+            Role::ROLE_SOURCE => "source",
+            Role::ROLE_DESTINATION => "destination",
+        }
+        .to_owned(),
+        shim_pid: pod.shim_pid,
+    }
+}
+
+async fn obstacles(shim: &Shim, pod: &DescribeReply) -> Vec<String> {
+    let mut found = Vec::new();
+    if pod.pod_name.is_empty() {
+        found.push("not a Kubernetes pod: it checkpoints locally, it does not migrate".to_owned());
+    }
+    if !pod.migration_id.is_empty() {
+        found.push(format!("in migration {}", pod.migration_id));
+    }
+    for container in pod.containers.iter().filter(|c| !c.is_sandbox) {
+        for reason in &container.not_migratable {
+            found.push(format!("{}: {reason}", container.name));
+        }
+    }
+    if found.is_empty() {
+        match shim.preflight().await {
+            Ok(obstacles) => found = obstacles,
+            Err(error) => found.push(format!("preflight: {error}")),
+        }
+    }
+    found
+}
+
+fn container_info(container: &Container) -> ContainerInfo {
+    ContainerInfo {
+        name: container.name.clone(),
+        id: container.id.clone(),
+        state: state_words(container.state.enum_value_or_default()).to_owned(),
+        pid: container.pid,
+        image: container.image.clone(),
+        engine: container.engine.clone(),
+    }
+}
+
+fn state_words(state: ContainerState) -> &'static str {
+    match state {
+        ContainerState::CONTAINER_STATE_UNKNOWN => "unknown",
+        ContainerState::CONTAINER_STATE_CREATED => "created",
+        ContainerState::CONTAINER_STATE_RUNNING => "running",
+        ContainerState::CONTAINER_STATE_PAUSED => "paused",
+        ContainerState::CONTAINER_STATE_EXITED => "exited",
+        ContainerState::CONTAINER_STATE_WAITING => "waiting",
+        ContainerState::CONTAINER_STATE_FROZEN => "frozen",
+        ContainerState::CONTAINER_STATE_HELD => "held",
+    }
+}
