@@ -26,6 +26,8 @@ pub struct App {
     pub digests: Digests,
     /// The migrations this node takes part in, or took part in.
     pub migrations: Migrations,
+    /// Migrations that leave this node.
+    pub source: crate::source::Table,
     /// Cancelled when the daemon is asked to stop. Long waits must end then; a migration that
     /// is under way is left to its journal and taken up again at the next start.
     pub stopping: CancellationToken,
@@ -39,6 +41,7 @@ impl App {
             digests: Digests::new(config.containerd.socket.clone()),
             migrations: Migrations::new(config.migrations_dir()),
             stopping: CancellationToken::new(),
+            source: crate::source::Table::default(),
             peers,
             config,
         })

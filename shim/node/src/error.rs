@@ -114,6 +114,11 @@ impl Error {
         }
     }
 
+    /// For `map_err` on a journal: what was not recorded must not be done.
+    pub fn of_journal(error: mycedrive_handover::journal::Error) -> Self {
+        Self::Failed(error.to_string())
+    }
+
     /// The gRPC code that fits.
     pub fn code(&self) -> tonic::Code {
         match self {

@@ -9,12 +9,16 @@
 //! - [`serve`]: `mycedrive serve`; [`cli`]: the operator's commands.
 
 pub mod app;
+pub mod blocks;
 pub mod cli;
 pub mod config;
+pub mod confinement;
 pub mod destination;
 pub mod digest;
 pub mod error;
+pub mod fault;
 pub mod files;
+pub mod machine;
 pub mod migrations;
 pub mod operator;
 pub mod peers;

@@ -68,26 +68,32 @@ pub fn version(text: &str) -> Option<(u32, u32)> {
     Some((major, digits.parse().ok()?))
 }
 
-/// Bytes of memory that an image of the processes in the pid namespace of `pid` would hold:
-/// anonymous and shared memory that is resident.
-pub fn memory_of(pid: i32) -> u64 {
-    let namespace = |pid: &str| {
+/// All processes in the pid namespace of `pid`, as this node numbers them.
+pub fn pids_beside(pid: i32) -> Vec<i32> {
+    let namespace = |pid: i32| {
         fs::metadata(format!("/proc/{pid}/ns/pid"))
             .ok()
             .map(|metadata| metadata.ino())
     };
-    let Some(wanted) = namespace(&pid.to_string()) else {
-        return 0;
+    let Some(wanted) = namespace(pid) else {
+        return vec![];
     };
     let Ok(entries) = fs::read_dir("/proc") else {
-        return 0;
+        return vec![];
     };
     entries
         .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()))
-        .filter(|name| namespace(name) == Some(wanted))
-        .filter_map(|name| fs::read_to_string(format!("/proc/{name}/status")).ok())
+        .filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+        .filter(|found| namespace(*found) == Some(wanted))
+        .collect()
+}
+
+/// Bytes of memory that an image of the processes in the pid namespace of `pid` would hold:
+/// anonymous and shared memory that is resident.
+pub fn memory_of(pid: i32) -> u64 {
+    pids_beside(pid)
+        .into_iter()
+        .filter_map(|pid| fs::read_to_string(format!("/proc/{pid}/status")).ok())
         .map(|status| resident(&status))
         .sum()
 }

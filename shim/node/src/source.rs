@@ -1,22 +1,44 @@
 //! The side that a pod leaves: serves [`Source`].
+//!
+//! - `open`: authorise and describe.
+//! - `rounds`: what is sent.
+//! - `decide`: offer, decision, thaw or discard.
+
+mod decide;
+mod migration;
+mod open;
+mod refusal;
+mod rounds;
+mod table;
+mod trees;
 
 use std::pin::Pin;
+use std::sync::Arc;
 
 use futures::Stream;
+use mycedrive_handover::fault::FaultPoint;
+use mycedrive_handover::journal;
 use mycedrive_proto::migration::{
     Block, ConcludeReply, ConcludeRequest, CopyRequest, FreezeRequest, Manifest, OfferReply,
     OfferRequest, OpenRequest, Packets, source_server::Source,
 };
 use tonic::{Request, Response, Status, Streaming};
+use tracing::Instrument as _;
 
 use crate::app::Shared;
 use crate::error::{Error, Result};
+use crate::fault;
 use crate::operator::Decide;
+use crate::peers::PeerInfo;
+
+pub use migration::{Details, Migration};
+use refusal::Refusal;
+pub use table::Table;
+pub use trees::{ROOTFS, id_of};
 
 /// The gRPC service.
 #[derive(Debug, Clone)]
 pub struct SourceService {
-    #[allow(dead_code)]
     app: Shared,
 }
 
@@ -24,6 +46,18 @@ impl SourceService {
     /// A service on the daemon's context.
     pub fn new(app: Shared) -> Self {
         Self { app }
+    }
+
+    /// The migration that a call names, when the caller opened it.
+    fn find<T>(&self, request: &Request<T>, id: &str) -> Result<Arc<Migration>, Status> {
+        let peer = PeerInfo::of(request)?;
+        let migration = self
+            .app
+            .source
+            .get(id)
+            .ok_or_else(|| Refusal::Unknown(id.to_owned()))?;
+        open::belongs(&migration, &peer)?;
+        Ok(migration)
     }
 }
 
@@ -36,35 +70,61 @@ impl Source for SourceService {
     type FreezeStream = Answers<Block>;
     type RelayStream = Answers<Packets>;
 
-    async fn open(&self, _: Request<OpenRequest>) -> Result<Response<Manifest>, Status> {
-        Err(Status::unimplemented("open"))
+    async fn open(&self, request: Request<OpenRequest>) -> Result<Response<Manifest>, Status> {
+        let peer = PeerInfo::of(&request)?;
+        let request = request.into_inner();
+        let span = tracing::info_span!("open", migration = %request.migration_id);
+        async {
+            fault::hit(FaultPoint::SourceBeforeOpen).await?;
+            let pod = format!("{}/{}", request.pod_namespace, request.pod_name);
+            let manifest = open::open(&self.app, &peer, request).await;
+            if let Err(status) = &manifest {
+                tracing::warn!(%pod, peer = %peer.name, "refused: {}", status.message());
+            }
+            let manifest = manifest?;
+            fault::hit(FaultPoint::SourceAfterOpenRecorded).await?;
+            Ok(Response::new(manifest))
+        }
+        .instrument(span)
+        .await
     }
 
-    async fn copy(&self, _: Request<CopyRequest>) -> Result<Response<Self::CopyStream>, Status> {
-        Err(Status::unimplemented("copy"))
+    async fn copy(
+        &self,
+        request: Request<CopyRequest>,
+    ) -> Result<Response<Self::CopyStream>, Status> {
+        let migration = self.find(&request, &request.get_ref().migration_id)?;
+        let blocks = rounds::copy(&migration, request.into_inner()).await?;
+        Ok(Response::new(Box::pin(blocks)))
     }
 
     async fn freeze(
         &self,
-        _: Request<FreezeRequest>,
+        request: Request<FreezeRequest>,
     ) -> Result<Response<Self::FreezeStream>, Status> {
-        Err(Status::unimplemented("freeze"))
+        let migration = self.find(&request, &request.get_ref().migration_id)?;
+        let blocks = rounds::freeze(&self.app, &migration).await?;
+        Ok(Response::new(Box::pin(blocks)))
     }
 
-    async fn offer(&self, _: Request<OfferRequest>) -> Result<Response<OfferReply>, Status> {
-        Err(Status::unimplemented("offer"))
+    async fn offer(&self, request: Request<OfferRequest>) -> Result<Response<OfferReply>, Status> {
+        let migration = self.find(&request, &request.get_ref().migration_id)?;
+        decide::offer(&self.app, &migration, request.into_inner()).await?;
+        Ok(Response::new(OfferReply {}))
     }
 
     async fn conclude(
         &self,
-        _: Request<ConcludeRequest>,
+        request: Request<ConcludeRequest>,
     ) -> Result<Response<ConcludeReply>, Status> {
-        Err(Status::unimplemented("conclude"))
+        let migration = self.find(&request, &request.get_ref().migration_id)?;
+        decide::conclude(&self.app, &migration, request.into_inner()).await?;
+        Ok(Response::new(ConcludeReply {}))
     }
 
     async fn relay(
         &self,
-        _: Request<Streaming<Packets>>,
+        _request: Request<Streaming<Packets>>,
     ) -> Result<Response<Self::RelayStream>, Status> {
         Err(Status::unimplemented("relay"))
     }
@@ -72,16 +132,43 @@ impl Source for SourceService {
 
 /// At start, before the servers answer: takes up what the journals say is unfinished. Long work
 /// is spawned; an error stops the daemon.
-pub async fn recover(_app: &Shared) -> Result<()> {
+pub async fn recover(app: &Shared) -> Result<()> {
+    let folder = migration::journal_folder(app);
+    for name in journal::list(&folder).map_err(Error::of_journal)? {
+        let Some((migration, actions)) = Migration::recover(app, &name)? else {
+            continue;
+        };
+        if !migration.state().is_final() {
+            tracing::info!(
+                migration = %name,
+                state = migration.state().name(),
+                "taken up from the journal"
+            );
+        }
+        app.source.insert(migration.clone());
+        decide::perform(app, &migration, actions);
+    }
     Ok(())
 }
 
 /// An operator decides a held migration on the source's side.
-pub async fn resolve(_app: &Shared, id: &str, _decide: Decide) -> Result<String> {
-    Err(Error::UnknownMigration(id.to_owned()))
+pub async fn resolve(app: &Shared, id: &str, decide: Decide) -> Result<String> {
+    let migration = app
+        .source
+        .get(id)
+        .ok_or_else(|| Error::UnknownMigration(id.to_owned()))?;
+    decide::resolve(app, &migration, decide)
 }
 
 /// An operator cancels a migration before the offer.
-pub async fn cancel(_app: &Shared, id: &str, _reason: &str) -> Result<String> {
-    Err(Error::UnknownMigration(id.to_owned()))
+pub async fn cancel(app: &Shared, id: &str, reason: &str) -> Result<String> {
+    let migration = app
+        .source
+        .get(id)
+        .ok_or_else(|| Error::UnknownMigration(id.to_owned()))?;
+    decide::failed(app, &migration, reason.to_owned()).await;
+    Ok(format!(
+        "migration {id}: {}",
+        migration.handle.snapshot().phase.words()
+    ))
 }

@@ -1,0 +1,324 @@
+//! From the freeze to the end: offer, decision, thaw or discard, and the questions in between.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mycedrive_handover::fault::FaultPoint;
+use mycedrive_handover::source::{Action, Event, State};
+use mycedrive_handover::{Side, Verdict};
+use mycedrive_proto::migration::destination_client::DestinationClient;
+use mycedrive_proto::migration::{AskRequest, ConcludeRequest, Decision, OfferRequest};
+use tokio::time::{sleep, timeout};
+use tonic::Status;
+use tracing::Instrument as _;
+
+use super::migration::{Migration, lock};
+use super::open;
+use super::refusal::Refusal;
+use crate::app::Shared;
+use crate::error::{Error, Result};
+use crate::fault;
+use crate::operator::Decide;
+
+/// A question to the destination may take this long.
+const QUESTION: Duration = Duration::from_secs(5);
+/// How long after the last word of the destination the first question is asked.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Longest pause between two questions or two attempts.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// A shim that does not exist for this long has no pod any more.
+const GONE: Duration = Duration::from_secs(10);
+
+/// Offer: durable when this returns `Ok`.
+pub async fn offer(
+    app: &Shared,
+    migration: &Arc<Migration>,
+    request: OfferRequest,
+) -> Result<(), Status> {
+    fault::hit(FaultPoint::SourceBeforeOfferRecorded).await?;
+    let matches = lock(&migration.digest).is_none_or(|digest| digest[..] == request.digest);
+    let actions = migration.apply(Event::OfferReceived { matches })?;
+    if actions.contains(&Action::AcceptOffer) {
+        fault::hit(FaultPoint::SourceAfterOfferRecorded).await?;
+        return Ok(());
+    }
+    let reason = if matches {
+        format!("migration {} is {}", migration.details.id, state_words(migration))
+    } else {
+        "the digest of what arrived is not that of what was sent".to_owned()
+    };
+    failed(app, migration, reason.clone()).await;
+    Err(Refusal::TakenBack(reason).into())
+}
+
+/// The destination's decision: durable here when this returns `Ok`.
+pub async fn conclude(
+    app: &Shared,
+    migration: &Arc<Migration>,
+    request: ConcludeRequest,
+) -> Result<(), Status> {
+    let verdict = match request.decision() {
+        Decision::Running => Verdict::Running,
+        Decision::Aborted => Verdict::Aborted {
+            reason: request.reason,
+        },
+        Decision::Unspecified => return Err(Refusal::Malformed("the decision").into()),
+    };
+    fault::hit(FaultPoint::SourceBeforeConcludeRecorded).await?;
+    let actions = migration.apply(Event::ConcludeReceived(verdict))?;
+    let acknowledged = actions.contains(&Action::AcknowledgeConclude);
+    perform(app, migration, actions);
+    if acknowledged {
+        return Ok(());
+    }
+    Err(Refusal::Overruled(state_words(migration)).into())
+}
+
+fn state_words(migration: &Migration) -> String {
+    match migration.state() {
+        State::RollingBack { reason } | State::RolledBack { reason } => {
+            format!("rolled back: {reason}")
+        }
+        other => other.name().to_owned(),
+    }
+}
+
+/// Something failed before the offer: the pod goes on here. Without effect after the offer.
+pub async fn failed(app: &Shared, migration: &Arc<Migration>, reason: String) {
+    let mut pause = Duration::from_millis(100);
+    loop {
+        match migration.apply(Event::Failed {
+            reason: reason.clone(),
+        }) {
+            Ok(actions) => return perform(app, migration, actions),
+            // The journal cannot be written, say on a full disk. Nothing was offered, so a
+            // thaw without a record is safe; it is recorded as soon as possible.
+            Err(error) => tracing::error!(%error, "cannot record the roll-back, trying again"),
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Carries actions out; thaw and discard go on in the background until they are done.
+pub fn perform(app: &Shared, migration: &Arc<Migration>, actions: Vec<Action>) {
+    for action in actions {
+        let then = match action {
+            Action::Resume => Event::Resumed,
+            Action::Discard => Event::Discarded,
+            Action::Ask => {
+                watch_over(app, migration);
+                continue;
+            }
+            _ => continue,
+        };
+        let (app, migration) = (app.clone(), migration.clone());
+        let span = tracing::info_span!("source", migration = %migration.details.id);
+        tokio::spawn(async move { until_done(&app, &migration, then).await }.instrument(span));
+    }
+    if migration.state().is_final() {
+        clean(app, migration);
+    }
+}
+
+/// Asks the shim to thaw or to discard until it did, or is gone with the pod.
+async fn until_done(app: &Shared, migration: &Arc<Migration>, then: Event) {
+    let thaw = then == Event::Resumed;
+    let mut pause = Duration::from_millis(100);
+    let mut missing_since = None;
+    loop {
+        match step(app, migration, thaw).await {
+            Ok(()) => break,
+            Err(error) => tracing::warn!(%error, thaw, "the shim could not be told, trying again"),
+        }
+        if gone(app, migration) {
+            let since = *missing_since.get_or_insert_with(Instant::now);
+            if since.elapsed() > GONE {
+                tracing::warn!("the pod's shim is gone: nothing is left to thaw or to discard");
+                break;
+            }
+        } else {
+            missing_since = None;
+        }
+        tokio::select! {
+            () = app.stopping.cancelled() => return,
+            () = sleep(pause) => {}
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+    let mut pause = Duration::from_millis(100);
+    while let Err(error) = migration.apply(then.clone()) {
+        tracing::error!(%error, "cannot record the end, trying again");
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+    clean(app, migration);
+}
+
+async fn step(app: &Shared, migration: &Migration, thaw: bool) -> Result<()> {
+    let details = &migration.details;
+    let limit = app.config.migration.step_timeout;
+    if thaw {
+        fault::hit(FaultPoint::SourceBeforeResume).await?;
+        let shim = app.shims.connect(&details.sandbox).await?;
+        shim.resume(&details.id, limit).await?;
+        fault::hit(FaultPoint::SourceAfterResume).await
+    } else {
+        fault::hit(FaultPoint::SourceAfterCommitRecorded).await?;
+        let shim = app.shims.connect(&details.sandbox).await?;
+        let destination = format!("{} on node {}", details.destination, details.peer);
+        shim.discard(&details.id, &destination, limit).await?;
+        fault::hit(FaultPoint::SourceAfterDiscard).await
+    }
+}
+
+fn gone(app: &Shared, migration: &Migration) -> bool {
+    let socket = format!("{}.sock", migration.details.sandbox);
+    let path = app.shims.dir().join(socket);
+    // A socket file without a listener is a shim that was killed.
+    std::os::unix::net::UnixStream::connect(path).is_err()
+}
+
+fn clean(app: &Shared, migration: &Migration) {
+    let folder = open::images(app, &migration.details.id);
+    if let Err(error) = std::fs::remove_dir_all(&folder)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(folder = %folder.display(), %error, "cannot remove images");
+    }
+    lock(&migration.trees).forget_senders();
+}
+
+/// Watches over a frozen pod until its migration has come to an end: thaws it when no offer
+/// comes, asks the destination when no decision comes.
+pub fn watch_over(app: &Shared, migration: &Arc<Migration>) {
+    let (app, migration) = (app.clone(), migration.clone());
+    let span = tracing::info_span!("watch", migration = %migration.details.id);
+    tokio::spawn(async move { watch(&app, &migration).await }.instrument(span));
+}
+
+async fn watch(app: &Shared, migration: &Arc<Migration>) {
+    let began = Instant::now();
+    let mut heard = Instant::now();
+    let mut offered = None;
+    let mut states = migration.follow();
+    let mut pause = PATIENCE;
+    loop {
+        tokio::select! {
+            () = app.stopping.cancelled() => return,
+            () = sleep(pause) => {}
+            changed = states.changed() => {
+                if changed.is_err() {
+                    return;
+                }
+                pause = PATIENCE;
+                continue;
+            }
+        }
+        let state = migration.state();
+        let waiting = match state {
+            State::Freezing | State::Frozen => false,
+            State::Offered | State::Held => true,
+            _ => return,
+        };
+        if !waiting {
+            if began.elapsed() > app.config.migration.freeze_limit {
+                let reason = "the pod was frozen for too long (migration.freeze_limit)";
+                return failed(app, migration, reason.to_owned()).await;
+            }
+            // While the stream goes on, its end is what tells.
+            if lock(&migration.digest).is_none() {
+                heard = Instant::now();
+                continue;
+            }
+        } else if offered.is_none() {
+            offered = Some(Instant::now());
+            heard = Instant::now();
+        }
+        let answer = ask(app, migration).await;
+        let lost = match &answer {
+            Ok(verdict) => {
+                heard = Instant::now();
+                tracing::info!(?verdict, "the destination answers");
+                false
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the destination cannot be asked");
+                heard.elapsed() > app.config.migration.link_lost_after
+            }
+        };
+        let long = offered
+            .is_some_and(|since| since.elapsed() > app.config.migration.link_lost_after);
+        let event = match answer {
+            Ok(Verdict::Undecided) if waiting && long => Event::Overdue { reachable: true },
+            Ok(Verdict::Undecided) => continue,
+            Ok(Verdict::Aborted { reason }) if !waiting => Event::Failed { reason },
+            Ok(verdict) => Event::Answered(verdict),
+            Err(_) if !lost => continue,
+            Err(_) if waiting => Event::Overdue { reachable: false },
+            Err(error) => Event::Failed {
+                reason: format!("the destination fell silent before it had everything: {error}"),
+            },
+        };
+        match migration.apply(event) {
+            Ok(actions) => perform(app, migration, actions),
+            Err(error) => tracing::error!(%error, "cannot record what the destination said"),
+        }
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Asks the destination for its decision.
+pub async fn ask(app: &Shared, migration: &Migration) -> Result<Verdict> {
+    let endpoint = &migration.details.endpoint;
+    let asked = async {
+        let channel = app.peers.dial(endpoint).await?;
+        let request = AskRequest {
+            migration_id: migration.details.id.clone(),
+        };
+        DestinationClient::new(channel)
+            .ask(request)
+            .await
+            .map_err(Error::remote(endpoint, "to tell its decision"))
+    };
+    let reply = timeout(QUESTION, asked)
+        .await
+        .map_err(|_| Error::Failed(format!("node {endpoint} did not answer a question")))??
+        .into_inner();
+    Ok(match reply.decision() {
+        Decision::Unspecified => Verdict::Undecided,
+        Decision::Running => Verdict::Running,
+        Decision::Aborted => Verdict::Aborted {
+            reason: reply.reason,
+        },
+    })
+}
+
+/// Whether a migration that has not frozen the pod gave way to another one: its destination is
+/// not at it any more.
+pub async fn give_up_unfrozen(app: &Shared, migration: &Arc<Migration>) -> bool {
+    if migration.state() != State::Opened {
+        return false;
+    }
+    let reason = match ask(app, migration).await {
+        Ok(Verdict::Aborted { reason }) => reason,
+        Ok(_) => return false,
+        Err(error) => format!("another destination asked, and the first is silent: {error}"),
+    };
+    failed(app, migration, reason).await;
+    migration.state().is_final()
+}
+
+/// A person decides a held migration.
+pub fn resolve(app: &Shared, migration: &Arc<Migration>, decide: Decide) -> Result<String> {
+    let (side, done) = match decide {
+        Decide::RunHere => (Side::Source, "the pod goes on on this node"),
+        Decide::RunThere => (
+            Side::Destination,
+            "the frozen copy on this node is discarded",
+        ),
+    };
+    let actions = migration.apply(Event::Resolved(side))?;
+    perform(app, migration, actions);
+    Ok(format!("migration {}: {done}", migration.details.id))
+}
