@@ -1,0 +1,14 @@
+//! The container runtime interface, called as kubelet calls it.
+
+mod client;
+mod pod;
+
+#[allow(missing_docs, clippy::pedantic)]
+/// Messages of the interface.
+pub mod proto {
+    tonic::include_proto!("runtime.v1");
+}
+
+pub use client::{Cri, ExecResult};
+pub use pod::{Container, Pod, RunningPod};
+pub use proto::ContainerState;

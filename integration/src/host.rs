@@ -1,0 +1,164 @@
+//! What the testbed needs of the machine it runs on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::run::{capture, last_lines, run};
+use crate::{Error, Result};
+
+/// Capabilities without which no node can be made, with their bit (`linux/capability.h`).
+const CAPABILITIES: [(&str, u32); 4] = [
+    ("CAP_NET_ADMIN", 12),
+    ("CAP_SYS_CHROOT", 18),
+    ("CAP_SYS_ADMIN", 21),
+    ("CAP_MKNOD", 27),
+];
+
+/// Commands and the Debian package that has each.
+const TOOLS: [(&str, &str); 6] = [
+    ("mmdebstrap", "mmdebstrap"),
+    ("ip", "iproute2"),
+    ("tc", "iproute2"),
+    ("nsenter", "util-linux"),
+    ("tar", "tar"),
+    ("sha256sum", "coreutils"),
+];
+
+/// Packages of the workspace and the program of each that a testbed needs.
+const PROGRAMS: [(&str, &str); 3] = [
+    ("mycedrive-shim", "containerd-shim-mycedrive-v2"),
+    ("mycedrive-node", "mycedrive"),
+    ("mycedrive-integration", "testbed"),
+];
+
+/// Why a testbed cannot be made by this process; `None` if it can.
+pub fn missing_privilege() -> Option<String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Some("this process is not root".to_owned());
+    }
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .unwrap_or(0);
+    let missing: Vec<&str> = CAPABILITIES
+        .iter()
+        .filter(|(_, bit)| effective & (1 << bit) == 0)
+        .map(|(name, _)| *name)
+        .collect();
+    (!missing.is_empty()).then(|| format!("this process lacks {}", missing.join(", ")))
+}
+
+/// Installs the tools that are missing, with apt.
+pub(crate) fn install_tools() -> Result<()> {
+    let mut packages: Vec<&str> = TOOLS
+        .iter()
+        .filter(|(tool, _)| !in_path(tool))
+        .map(|(_, package)| *package)
+        .collect();
+    packages.dedup();
+    install(&packages)
+}
+
+/// Installs packages with apt; does nothing for an empty list.
+fn install(packages: &[&str]) -> Result<()> {
+    if packages.is_empty() {
+        return Ok(());
+    }
+    tracing::info!(?packages, "installing");
+    run("apt-get", &["-q", "update"])?;
+    let mut command = Command::new("apt-get");
+    command.env("DEBIAN_FRONTEND", "noninteractive");
+    command
+        .args(["-q", "-y", "install", "--no-install-recommends"])
+        .args(packages);
+    let output = capture(&mut command)?;
+    if output.success() {
+        return Ok(());
+    }
+    Err(Error::Packages {
+        packages: packages.join(" "),
+        reason: last_lines(output.stderr.trim(), 5).to_owned(),
+    })
+}
+
+fn in_path(tool: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")])
+        .any(|dir| dir.join(tool).is_file())
+}
+
+/// The archive that this machine's own apt uses, so that a local mirror is used for nodes too.
+pub(crate) fn debian_mirror() -> Option<String> {
+    let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
+    if let Ok(dir) = fs::read_dir("/etc/apt/sources.list.d") {
+        files.extend(dir.filter_map(|entry| entry.ok().map(|entry| entry.path())));
+    }
+    files
+        .iter()
+        .filter_map(|file| fs::read_to_string(file).ok())
+        .find_map(|text| mirror_in(&text))
+}
+
+fn mirror_in(text: &str) -> Option<String> {
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with('#'))
+        .flat_map(str::split_whitespace)
+        .find(|word| word.contains("://") && word.trim_end_matches('/').ends_with("/debian"))
+        .map(ToOwned::to_owned)
+}
+
+/// Directory of the programs of the workspace: `MYCEDRIVE_BIN_DIR`, else that of this program.
+pub(crate) fn binary_dir() -> Result<PathBuf> {
+    if let Some(dir) = std::env::var_os("MYCEDRIVE_BIN_DIR") {
+        return Ok(PathBuf::from(dir));
+    }
+    let own = std::env::current_exe().map_err(Error::file("find", "/proc/self/exe"))?;
+    let dir = own.parent().unwrap_or(Path::new("/"));
+    // Test programs are one folder deeper than the others.
+    Ok(if dir.ends_with("deps") {
+        dir.parent().unwrap_or(dir).to_owned()
+    } else {
+        dir.to_owned()
+    })
+}
+
+/// Builds the shim, the node daemon and the testbed's own program with cargo, into the folder from
+/// which nodes take them. Does nothing where no workspace is (an installed testbed).
+pub fn build_binaries(release: bool) -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    if !root.join("Cargo.toml").is_file() || std::env::var_os("MYCEDRIVE_BIN_DIR").is_some() {
+        return Ok(());
+    }
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    // One after the other: one that cannot be built does not keep the others from being new.
+    let all = PROGRAMS.map(|(package, program)| {
+        let mut command = Command::new(&cargo);
+        command
+            .current_dir(&root)
+            .args(["build", "--quiet", "--no-default-features"]);
+        command.args(["--package", package, "--bin", program]);
+        if release {
+            command.arg("--release");
+        }
+        capture(&mut command)?.ok().map(drop)
+    });
+    all.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::mirror_in;
+
+    #[test]
+    fn finds_the_archive_in_both_formats() {
+        let list = "# deb http://old.example/debian x\ndeb [arch=amd64] http://mirror.example/debian forky main\n";
+        assert_eq!(mirror_in(list).unwrap(), "http://mirror.example/debian");
+        let deb822 = "Types: deb\nURIs: http://mirror.example/debian/\nSuites: forky\n";
+        assert_eq!(mirror_in(deb822).unwrap(), "http://mirror.example/debian/");
+        assert_eq!(mirror_in("deb http://mirror.example/other x main"), None);
+    }
+}

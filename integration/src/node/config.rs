@@ -1,0 +1,89 @@
+//! Files in /etc of a node.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+
+use crate::image::reference;
+use crate::network::Addresses;
+use crate::{Error, Result};
+
+/// containerd's configuration, format 3 (containerd 2.x).
+pub(super) fn containerd() -> String {
+    let pause = reference("pause");
+    let runtime = "plugins.'io.containerd.cri.v1.runtime'";
+    format!(
+        r#"version = 3
+
+[plugins.'io.containerd.cri.v1.images'.pinned_images]
+  sandbox = "{pause}"
+
+[{runtime}]
+  # Nodes may lack CAP_SYS_RESOURCE.
+  restrict_oom_score_adj = true
+
+[{runtime}.containerd]
+  default_runtime_name = "runc"
+
+[{runtime}.containerd.runtimes.runc]
+  runtime_type = "io.containerd.runc.v2"
+
+[{runtime}.containerd.runtimes.mycedrive]
+  runtime_type = "io.containerd.mycedrive.v2"
+  pod_annotations = ["mycedrive.io/*"]
+  container_annotations = ["mycedrive.io/*"]
+
+[{runtime}.cni]
+  bin_dirs = ["/usr/lib/cni"]
+  conf_dir = "/etc/cni/net.d"
+"#
+    )
+}
+
+/// The pod network: a bridge on the node, IPv4 and IPv6, nothing masqueraded.
+pub(super) fn pod_network(index: u8) -> String {
+    let network = json!({
+        "cniVersion": "1.0.0",
+        "name": "pods",
+        "plugins": [{
+            "type": "bridge",
+            "bridge": "cni0",
+            "isGateway": true,
+            "hairpinMode": true,
+            "ipam": {
+                "type": "host-local",
+                "ranges": [
+                    [{ "subnet": Addresses::pods4(index) }],
+                    [{ "subnet": Addresses::pods6(index) }],
+                ],
+                "routes": [{ "dst": "0.0.0.0/0" }, { "dst": "::/0" }],
+            },
+        }],
+    });
+    format!("{network:#}\n")
+}
+
+/// The node daemon's configuration: all defaults.
+pub(super) fn daemon() -> String {
+    "# All defaults: see `mycedrive serve --help`.\n".to_owned()
+}
+
+/// Names of all nodes, for /etc/hosts.
+pub(super) fn hosts<'a>(nodes: impl Iterator<Item = (&'a str, u8)>) -> String {
+    let mut text = "127.0.0.1 localhost\n::1 localhost\n".to_owned();
+    for (name, index) in nodes {
+        let (link4, link6) = (Addresses::link4(index), Addresses::link6(index));
+        text.push_str(&format!("{link4} {name}\n{link6} {name}\n"));
+    }
+    text
+}
+
+/// Writes a file into a tree, with its directories.
+pub(super) fn install(root: &Path, path: &str, content: &str) -> Result<()> {
+    let target = root.join(path);
+    if let Some(dir) = target.parent() {
+        fs::create_dir_all(dir).map_err(Error::file("make", dir))?;
+    }
+    fs::write(&target, content).map_err(Error::file("write", &target))
+}

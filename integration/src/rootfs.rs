@@ -1,0 +1,186 @@
+//! Trees of Debian packages, made once with mmdebstrap and kept in [`CACHE`].
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::host::debian_mirror;
+use crate::run::{capture, last_lines};
+use crate::{Error, Result};
+
+/// Where trees and images are kept between runs.
+pub(crate) const CACHE: &str = "/var/cache/mycedrive-testbed";
+/// The Debian release whose containerd, runc and CRIU are known to work on current kernels.
+const SUITE: &str = "forky";
+
+/// What a node has. containerd's own CNI plugins are a package of theirs; python3, redis-tools,
+/// mosquitto-clients, tcpdump and strace are for tests and for people.
+const NODE_PACKAGES: &[&str] = &[
+    "ca-certificates",
+    "containerd",
+    "containernetworking-plugins",
+    "criu",
+    "iproute2",
+    "iputils-ping",
+    "kmod",
+    "mosquitto-clients",
+    "mount",
+    "nftables",
+    "procps",
+    "python3",
+    "redis-tools",
+    "runc",
+    "strace",
+    "tcpdump",
+];
+
+/// What container images are cut from.
+const IMAGE_PACKAGES: &[&str] = &[
+    "base-files",
+    "busybox-static",
+    "mosquitto",
+    "python3",
+    "redis-server",
+];
+
+/// Not needed in any tree.
+const EXCLUDED: [&str; 4] = [
+    "/usr/share/man/*",
+    "/usr/share/locale/*",
+    "/usr/share/doc/*",
+    "/usr/share/info/*",
+];
+
+/// A kind of tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tree {
+    /// Root of a node.
+    Node,
+    /// Files for images: packages unpacked but not set up.
+    Image,
+}
+
+impl Tree {
+    fn packages(self) -> &'static [&'static str] {
+        match self {
+            Self::Node => NODE_PACKAGES,
+            Self::Image => IMAGE_PACKAGES,
+        }
+    }
+
+    fn label(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Image => "image",
+        }
+    }
+
+    fn variant(self) -> &'static str {
+        match self {
+            Self::Node => "minbase",
+            Self::Image => "extract",
+        }
+    }
+
+    /// Name in the cache; another list of packages gives another name.
+    pub(crate) fn cache_name(self) -> String {
+        let list = format!("{SUITE} {} {:?}", self.variant(), self.packages());
+        format!(
+            "{}-{SUITE}-{:016x}",
+            self.label(),
+            fingerprint(list.as_bytes())
+        )
+    }
+
+    /// The tree's directory, made now if it is not there yet (about a minute).
+    pub(crate) fn ensure(self) -> Result<PathBuf> {
+        let dir = Path::new(CACHE).join(self.cache_name());
+        let _lock = lock_cache()?;
+        if dir.is_dir() {
+            return Ok(dir);
+        }
+        let partial = Path::new(CACHE).join(format!("partial-{}", self.cache_name()));
+        remove_tree(&partial)?;
+        tracing::info!(
+            tree = self.label(),
+            "making a tree of Debian packages, this takes about a minute"
+        );
+        self.bootstrap(&partial)?;
+        fs::rename(&partial, &dir).map_err(Error::file("rename", &partial))?;
+        Ok(dir)
+    }
+
+    fn bootstrap(self, target: &Path) -> Result<()> {
+        let mut command = Command::new("mmdebstrap");
+        command.args(["--quiet", "--mode=root", "--format=directory"]);
+        command.arg(format!("--variant={}", self.variant()));
+        command.arg("--aptopt=Acquire::Check-Valid-Until \"false\"");
+        command.arg("--aptopt=APT::Install-Recommends \"false\"");
+        command.args(EXCLUDED.map(|path| format!("--dpkgopt=path-exclude={path}")));
+        command.arg(format!("--include={}", self.packages().join(",")));
+        command.arg(SUITE).arg(target).args(debian_mirror());
+        let output = capture(&mut command)?;
+        if output.success() {
+            return Ok(());
+        }
+        remove_tree(target)?;
+        Err(Error::Packages {
+            packages: self.packages().join(" "),
+            reason: last_lines(output.stderr.trim(), 5).to_owned(),
+        })
+    }
+}
+
+/// Makes the cache's directory and keeps others from changing it until the lock is dropped.
+pub(crate) fn lock_cache() -> Result<Flock<fs::File>> {
+    fs::create_dir_all(CACHE).map_err(Error::file("make", CACHE))?;
+    lock(&Path::new(CACHE).join("lock"))
+}
+
+/// Takes an exclusive lock on a file, waiting for it.
+pub(crate) fn lock(path: &Path) -> Result<Flock<fs::File>> {
+    let file = fs::OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(Error::file("open", path))?;
+    Flock::lock(file, FlockArg::LockExclusive)
+        .map_err(|(_, error)| Error::system(format!("lock {}", path.display()))(error))
+}
+
+/// Removes a directory if it is there, without crossing into other file systems.
+pub(crate) fn remove_tree(dir: &Path) -> Result<()> {
+    if !dir.exists() {
+        return Ok(());
+    }
+    capture(
+        Command::new("rm")
+            .args(["-rf", "--one-file-system", "--"])
+            .arg(dir),
+    )?
+    .ok()
+    .map(drop)
+}
+
+/// FNV-1a, 64 bits: the same everywhere and always, which the standard library's hash is not.
+pub(crate) fn fingerprint(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_differ_by_content_only() {
+        assert_eq!(Tree::Node.cache_name(), Tree::Node.cache_name());
+        assert_ne!(Tree::Node.cache_name(), Tree::Image.cache_name());
+        assert_eq!(fingerprint(b""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(fingerprint(b"a"), 0xaf63_dc4c_8601_ec8c);
+    }
+}
