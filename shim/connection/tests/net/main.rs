@@ -2,7 +2,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod flat;
 mod pump;
 mod route;
 mod source;
 mod support;
+mod tcp;

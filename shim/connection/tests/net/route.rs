@@ -16,7 +16,9 @@ fn handed_over(nets: &Nets) -> Pump {
     b.adopt(&old(), None).unwrap();
     let to = b.open_tun().unwrap();
     b.unlock_destination().unwrap();
-    Pump::between(from, to)
+    // The daemons are restarted: the devices stay, with their addresses and routes.
+    drop((from, to));
+    Pump::between(a.open_tun().unwrap(), b.open_tun().unwrap())
 }
 
 fn carries(nets: &Nets, address: &'static str) {

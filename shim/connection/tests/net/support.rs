@@ -52,6 +52,22 @@ impl Net {
         })
     }
 
+    /// A pair of virtual cards: `name` in `other`, `eth0` here, both up.
+    pub fn attach(&self, other: &Net, name: &str) {
+        let thread = self.thread;
+        other.sh(&format!(
+            "ip link add {name} type veth peer name eth0 netns {thread}; ip link set {name} up"
+        ));
+        self.sh("ip link set eth0 up; until ip link show eth0 | grep -q 'state UP'; do sleep 0.02; done");
+    }
+
+    /// The hardware address of `eth0`.
+    pub fn hardware(&self) -> String {
+        let link = self.sh("ip -o link show eth0");
+        let after = link.split("link/ether ").nth(1).unwrap();
+        after.split(' ').next().unwrap().to_owned()
+    }
+
     pub fn path(&self) -> PathBuf {
         format!("/proc/self/task/{}/ns/net", self.thread).into()
     }
@@ -116,23 +132,17 @@ impl Nets {
         nets.router
             .sh("echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding");
         for (name, number, net) in [("a", 1, &nets.a), ("b", 2, &nets.b), ("c", 9, &nets.client)] {
-            let thread = net.thread;
+            net.attach(&nets.router, &format!("to-{name}"));
             nets.router.sh(&format!(
-                "ip link add to-{name} type veth peer name eth0 netns {thread}
-                 ip address add 10.{number}.0.1/24 dev to-{name}
-                 ip address add fd00:{number}::1/64 dev to-{name} nodad
-                 ip link set to-{name} up"
+                "ip address add 10.{number}.0.1/24 dev to-{name}
+                 ip address add fd00:{number}::1/64 dev to-{name} nodad"
             ));
             net.sh(&format!(
                 "ip address add 10.{number}.0.2/24 dev eth0
                  ip address add fd00:{number}::2/64 dev eth0 nodad
-                 ip link set eth0 up
                  ip route add default via 10.{number}.0.1
                  ip route add default via fd00:{number}::1"
             ));
-        }
-        for net in [&nets.a, &nets.b, &nets.client] {
-            net.sh("until ip link show eth0 | grep -q 'state UP'; do sleep 0.02; done");
         }
         nets
     }
