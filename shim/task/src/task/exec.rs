@@ -1,0 +1,69 @@
+//! Exec: adds a process to a container; Start runs it.
+
+use std::fs;
+
+use containerd_shim::api::ExecProcessRequest;
+use containerd_shim::protos::events::task::TaskExecAdded;
+
+use crate::container::Container;
+use crate::error::{Error, Result};
+use crate::io::Stdio;
+use crate::migration;
+use crate::pod::Pod;
+use crate::process::Process;
+use crate::state::State;
+
+/// Exec.
+pub fn exec(pod: &Pod, req: &ExecProcessRequest) -> Result<()> {
+    let container = pod.container(&req.id)?;
+    if req.exec_id.is_empty() || req.exec_id.contains('/') {
+        return Err(Error::Invalid(format!("exec id {:?}", req.exec_id)));
+    }
+    refuse_when_away(pod, &container)?;
+    if let State::Exited(_) | State::Deleted = container.init.state() {
+        return Err(Error::Precondition(format!(
+            "cannot exec in container {}: it is stopped",
+            req.id
+        )));
+    }
+    let name = format!("exec {} of container {}", req.exec_id, req.id);
+    let stdio = Stdio {
+        stdin: req.stdin.clone(),
+        stdout: req.stdout.clone(),
+        stderr: req.stderr.clone(),
+        terminal: req.terminal,
+    };
+    container.add_exec(Process::new(&req.exec_id, name, stdio, State::Created))?;
+    let (process, _) = container.exec_files(&req.exec_id);
+    // The value is the OCI process as JSON.
+    if let Err(error) = fs::write(&process, &req.spec.value).map_err(Error::path("write", &process))
+    {
+        container.remove_exec(&req.exec_id);
+        return Err(error);
+    }
+    pod.events.send(TaskExecAdded {
+        container_id: req.id.clone(),
+        exec_id: req.exec_id.clone(),
+        ..TaskExecAdded::default()
+    });
+    Ok(())
+}
+
+/// An exec needs a container that runs here.
+pub fn refuse_when_away(pod: &Pod, container: &Container) -> Result<()> {
+    let why = match container.init.state() {
+        State::Held => match migration::held_at(pod) {
+            Some(destination) => format!("the pod runs on {destination} now; exec there"),
+            None => "the pod runs on another node now; exec there".to_owned(),
+        },
+        State::Waiting => "it waits for its migration; try again when it has arrived".to_owned(),
+        State::Frozen => "it is frozen for a migration; try again when that has ended".to_owned(),
+        State::Created | State::Running | State::Paused | State::Exited(_) | State::Deleted => {
+            return Ok(());
+        }
+    };
+    Err(Error::Precondition(format!(
+        "cannot exec in container {}: {why}",
+        container.id
+    )))
+}

@@ -1,0 +1,121 @@
+//! Start: of a container's init, of an exec, of a container that waits for its migration.
+
+use std::sync::Arc;
+
+use containerd_shim::api::{StartRequest, StartResponse};
+use containerd_shim::protos::events::task::{TaskExecStarted, TaskStart};
+use tracing::info;
+
+use crate::container::{Container, Launch};
+use crate::error::{Error, Result};
+use crate::migration::{self, Arrival};
+use crate::pod::Pod;
+use crate::state::{Exit, State, Step};
+
+/// Start.
+pub async fn start(pod: &Arc<Pod>, req: &StartRequest) -> Result<StartResponse> {
+    let container = pod.container(&req.id)?;
+    let pid = if !req.exec_id.is_empty() {
+        start_exec(pod, &container, &req.exec_id).await?
+    } else if container.init.state() == State::Waiting {
+        start_waiting(pod, &container).await?
+    } else {
+        start_init(pod, &container).await?
+    };
+    Ok(StartResponse {
+        pid,
+        ..StartResponse::default()
+    })
+}
+
+async fn start_exec(pod: &Pod, container: &Arc<Container>, exec_id: &str) -> Result<u32> {
+    let exec = container.exec(exec_id)?;
+    let _op = exec.op.lock().await;
+    exec.allows(Step::Run)?;
+    super::exec::refuse_when_away(pod, container)?;
+    let pid = container.launch_exec(&exec).await? as u32;
+    pod.events.send(TaskExecStarted {
+        container_id: container.id.clone(),
+        exec_id: exec_id.to_owned(),
+        pid,
+        ..TaskExecStarted::default()
+    });
+    Ok(pid)
+}
+
+async fn start_init(pod: &Arc<Pod>, container: &Arc<Container>) -> Result<u32> {
+    let _op = container.init.op.lock().await;
+    container.init.allows(Step::Run)?;
+    if let Some(image) = &container.restore_from {
+        migration::restore(pod, container, image).await?;
+        container.init.step(Step::Run)?;
+        container.watch_oom();
+        announce(pod, container);
+        return Ok(container.reported_pid());
+    }
+    run(pod, container).await
+}
+
+/// `runc start` of a made container. The caller holds `init.op`.
+async fn run(pod: &Pod, container: &Arc<Container>) -> Result<u32> {
+    container.runc.run(["start", container.id.as_str()]).await?;
+    container.init.step(Step::Run)?;
+    container.watch_oom();
+    announce(pod, container);
+    Ok(container.reported_pid())
+}
+
+fn announce(pod: &Pod, container: &Container) {
+    pod.events.send(TaskStart {
+        container_id: container.id.clone(),
+        pid: container.reported_pid(),
+        ..TaskStart::default()
+    });
+}
+
+/// Asks the migration what became of the container. `init.op` is free meanwhile, so that the
+/// migration can make the container, and Kill and State are answered.
+async fn start_waiting(pod: &Arc<Pod>, container: &Arc<Container>) -> Result<u32> {
+    let _start = container.start.lock().await;
+    if let Some(destination) = migration::held_at(pod) {
+        info!(id = %container.id, destination, "started as held");
+        container.init.step(Step::Hold)?;
+        announce(pod, container);
+        return Ok(container.reported_pid());
+    }
+    let killed = || {
+        Error::Precondition(format!(
+            "container {}: it was killed while it waited for its migration",
+            container.id
+        ))
+    };
+    let arrival = tokio::select! {
+        arrival = migration::arrive(pod, container) => arrival?,
+        _ = container.init.wait() => return Err(killed()),
+    };
+    info!(id = %container.id, ?arrival, "arrived");
+    match arrival {
+        Arrival::Ordinary => {
+            let _op = container.init.op.lock().await;
+            container.init.allows(Step::Run)?;
+            container.mount_rootfs()?;
+            container.launch(Launch::Create).await?;
+            run(pod, container).await
+        }
+        Arrival::Running | Arrival::Waiting => {
+            if matches!(container.init.state(), State::Exited(_) | State::Deleted) {
+                return Err(killed());
+            }
+            announce(pod, container);
+            Ok(container.reported_pid())
+        }
+        Arrival::Exited(code) => {
+            announce(pod, container);
+            let pid = container.reported_pid();
+            container.end(Exit::now(code));
+            Ok(pid)
+        }
+        Arrival::Retry(text) => Err(Error::Unavailable(text)),
+        Arrival::Refused(text) => Err(Error::Precondition(text)),
+    }
+}
