@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::digest::Digests;
 use crate::migrations::Migrations;
 use crate::peers::Peers;
+use crate::relay::Relays;
 use crate::shims::Shims;
 
 /// [`App`] as the parts of the daemon hold it.
@@ -26,6 +27,8 @@ pub struct App {
     pub digests: Digests,
     /// The migrations this node takes part in, or took part in.
     pub migrations: Migrations,
+    /// Pumps for packets of old connections.
+    pub relays: Relays,
     /// Migrations that leave this node.
     pub source: crate::source::Table,
     /// Cancelled when the daemon is asked to stop. Long waits must end then; a migration that
@@ -40,6 +43,7 @@ impl App {
             shims: Shims::new(config.shims_dir()),
             digests: Digests::new(config.containerd.socket.clone()),
             migrations: Migrations::new(config.migrations_dir()),
+            relays: Relays::default(),
             stopping: CancellationToken::new(),
             source: crate::source::Table::default(),
             peers,

@@ -15,6 +15,7 @@ pub mod config;
 pub mod confinement;
 pub mod destination;
 pub mod digest;
+pub mod doctor;
 pub mod error;
 pub mod fault;
 pub mod files;

@@ -1,3 +1,7 @@
-//! Skeleton.
+//! `mycedrive`: the node daemon and the operator's command.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mycedrive_node::cli::main()
+}

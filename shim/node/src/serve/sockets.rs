@@ -93,9 +93,9 @@ pub fn lock(state_dir: &Path) -> Result<Flock<File>> {
         .mode(0o600)
         .open(&path)
         .map_err(Error::io("cannot open", &path))?;
-    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, error)| {
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
         Error::Refused(format!(
-            "{} is locked ({error}): another `mycedrive serve` uses this state folder",
+            "{} is locked: another `mycedrive serve` uses this state folder",
             path.display()
         ))
     })
