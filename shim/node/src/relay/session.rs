@@ -1,0 +1,155 @@
+//! One connection between two pumps.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Instant;
+
+use futures::{Stream, StreamExt as _};
+use mycedrive_proto::migration::Packets;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tonic::Status;
+
+use super::pump::{Inner, Pump};
+use super::queue::Next;
+
+/// Batches on their way into the stream. The rest waits in the queue, where it is bounded.
+const AHEAD: usize = 4;
+
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The other node said that the route ends.
+    Closed,
+    /// The stream ended or broke.
+    Cut,
+    /// A newer session took over.
+    Replaced,
+    /// The device is gone.
+    Gone,
+}
+
+/// A connected pump. Dropping it ends the stream to the other node.
+#[derive(Debug)]
+pub struct Session {
+    inner: Arc<Inner>,
+    outgoing: Option<ReceiverStream<Packets>>,
+    ended: CancellationToken,
+    _end: DropGuard,
+    started: Instant,
+}
+
+impl Session {
+    pub(super) fn new(pump: &Pump, first: Option<&str>) -> Self {
+        let ended = CancellationToken::new();
+        {
+            let current = &pump.inner.session;
+            let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::replace(&mut *current, ended.clone()).cancel();
+        }
+        let (sender, receiver) = mpsc::channel(AHEAD);
+        if let Some(id) = first {
+            let hello = Packets {
+                migration_id: id.to_owned(),
+                ..Packets::default()
+            };
+            // There is room: the channel is new.
+            let _ = sender.try_send(hello);
+        }
+        tokio::spawn(send(Arc::clone(&pump.inner), sender, ended.clone()));
+        Self {
+            inner: Arc::clone(&pump.inner),
+            outgoing: Some(ReceiverStream::new(receiver)),
+            _end: ended.clone().drop_guard(),
+            ended,
+            started: Instant::now(),
+        }
+    }
+
+    /// What goes to the other node. Only the first call has it; the stream is empty after.
+    pub fn outgoing(&mut self) -> ReceiverStream<Packets> {
+        self.outgoing
+            .take()
+            .unwrap_or_else(|| ReceiverStream::new(mpsc::channel(1).1))
+    }
+
+    /// Since when.
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Writes what the other node sends to the pod, until the session ends.
+    pub async fn run(
+        &self,
+        mut incoming: impl Stream<Item = Result<Packets, Status>> + Unpin,
+    ) -> End {
+        loop {
+            let message = tokio::select! {
+                () = self.ended.cancelled() => return End::Replaced,
+                () = self.inner.gone.cancelled() => return End::Gone,
+                message = incoming.next() => message,
+            };
+            let Some(Ok(message)) = message else {
+                return End::Cut;
+            };
+            for packet in &message.packets {
+                self.inner.write(packet);
+            }
+            if message.closed {
+                self.inner.peer_closed.cancel();
+                return End::Closed;
+            }
+        }
+    }
+}
+
+async fn send(inner: Arc<Inner>, sender: mpsc::Sender<Packets>, ended: CancellationToken) {
+    loop {
+        // Room first: packets that were taken from the queue cannot be put back.
+        let room = tokio::select! {
+            () = ended.cancelled() => return,
+            room = sender.reserve() => room,
+        };
+        let Ok(room) = room else { return };
+        let next = tokio::select! {
+            () = ended.cancelled() => return,
+            () = sender.closed() => return,
+            next = inner.queue.next() => next,
+        };
+        match next {
+            Next::Batch(packets) => room.send(Packets {
+                packets,
+                ..Packets::default()
+            }),
+            Next::Closed => {
+                room.send(Packets {
+                    closed: true,
+                    ..Packets::default()
+                });
+                return;
+            }
+        }
+    }
+}
+
+/// The source's side of `Relay`: answers with what the pump sends, and carries what comes in.
+/// The caller has taken the first message, which names the migration.
+pub fn serve<S>(
+    pump: &Pump,
+    migration: &str,
+    incoming: S,
+) -> impl Stream<Item = Result<Packets, Status>> + Send + use<S>
+where
+    S: Stream<Item = Result<Packets, Status>> + Send + Unpin + 'static,
+{
+    let mut session = pump.connect(None);
+    let outgoing = session.outgoing();
+    let span = tracing::info_span!("relay", migration = %migration);
+    let run = async move {
+        tracing::info!("the destination takes the old connections' packets");
+        let end = session.run(incoming).await;
+        tracing::info!(?end, "relay session ended");
+    };
+    tokio::spawn(tracing::Instrument::instrument(run, span));
+    outgoing.map(Ok)
+}
