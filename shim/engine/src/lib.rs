@@ -64,6 +64,8 @@ pub struct Runtime {
     pub root: PathBuf,
     /// Whether it asks systemd for the control groups.
     pub systemd_cgroup: bool,
+    /// Whether it uses `chroot` where `pivot_root` cannot work.
+    pub no_pivot: bool,
 }
 
 /// One container, as an engine needs to see it.

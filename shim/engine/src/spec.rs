@@ -75,22 +75,6 @@ pub fn namespace<'a>(spec: &'a Value, kind: &str) -> Option<Option<&'a str>> {
     )
 }
 
-/// Gives the container a namespace of its own, unless the spec has one of this kind.
-pub fn add_namespace(spec: &mut Value, kind: &str) {
-    if namespace(spec, kind).is_some() {
-        return;
-    }
-    let Some(linux) = object(spec, "linux") else {
-        return;
-    };
-    let list = linux
-        .entry("namespaces")
-        .or_insert_with(|| Value::Array(Vec::new()));
-    if let Some(list) = list.as_array_mut() {
-        list.push(serde_json::json!({ "type": kind }));
-    }
-}
-
 /// A member of the spec that is an object, made when it is not there.
 fn object<'a>(spec: &'a mut Value, name: &str) -> Option<&'a mut Map<String, Value>> {
     let member = spec.as_object_mut()?.entry(name).or_insert(Value::Null);

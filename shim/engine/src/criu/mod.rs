@@ -80,11 +80,7 @@ impl Engine for Criu {
             None => spec::set_annotation(spec, CONFIG_ANNOTATION, &ours),
         }
         // CRIU refuses a configuration file that is not there.
-        config::write(&target.bundle, &config::Config::default())?;
-        if time_namespaces() {
-            spec::add_namespace(spec, "time");
-        }
-        Ok(())
+        config::write(&target.bundle, &config::Config::default())
     }
 
     fn obstacles(&self, target: &Target, pid: i32) -> Result<Vec<String>, EngineError> {
@@ -102,11 +98,6 @@ impl Engine for Criu {
     fn run(&self, restored: &Restored) -> Result<(), EngineError> {
         restore::run(restored)
     }
-}
-
-/// Whether the kernel has time namespaces (5.6).
-fn time_namespaces() -> bool {
-    std::path::Path::new("/proc/self/ns/time").exists()
 }
 
 #[cfg(test)]

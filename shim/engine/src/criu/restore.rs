@@ -38,6 +38,9 @@ pub(super) async fn restore(
     runtime::shared_flags(&mut command, &target, &image_dir, &work_dir);
     command.arg("--detach").arg("--bundle").arg(&target.bundle);
     command.arg("--pid-file").arg(&pid_file);
+    if target.runtime.no_pivot {
+        command.arg("--no-pivot");
+    }
     match io {
         RestoreIo::Console(socket) => {
             command.arg("--console-socket").arg(socket);

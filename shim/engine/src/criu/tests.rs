@@ -14,6 +14,7 @@ fn target(bundle: &Path) -> Target {
             binary: "runc".into(),
             root: "/run/runc".into(),
             systemd_cgroup: false,
+            no_pivot: false,
         },
         terminal: false,
     }

@@ -22,14 +22,6 @@ fn namespaces_are_own_joined_or_the_hosts() {
 }
 
 #[test]
-fn a_namespace_is_added_once() {
-    let mut spec = json!({});
-    add_namespace(&mut spec, "time");
-    add_namespace(&mut spec, "time");
-    assert_eq!(spec["linux"]["namespaces"], json!([{ "type": "time" }]));
-}
-
-#[test]
 fn rewriting_keeps_what_is_not_known() {
     let bundle = tempfile::tempdir().unwrap();
     let spec = json!({ "future": { "field": [1, 2] } });

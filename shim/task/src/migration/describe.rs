@@ -1,0 +1,115 @@
+//! What runs here.
+
+use mycedrive_proto::shim::{self, ContainerState, DescribeReply};
+use protobuf::MessageField;
+
+use super::state::Migration;
+use super::{Migrator, confinement, mounts};
+use crate::container::Container;
+use crate::error::Result;
+use crate::spec::annotation;
+use crate::state::State;
+
+impl Migrator {
+    /// Answers Describe. Changes nothing.
+    pub(super) async fn describe(&self) -> Result<DescribeReply> {
+        let mut reply = DescribeReply {
+            containerd_namespace: self.pod.containerd_namespace.clone(),
+            shim_pid: std::process::id() as i32,
+            ..DescribeReply::default()
+        };
+        if let Some(facts) = self.pod.facts() {
+            reply.sandbox_id.clone_from(&facts.sandbox_id);
+            reply.pod_namespace.clone_from(&facts.namespace);
+            reply.pod_name.clone_from(&facts.name);
+            reply.pod_uid.clone_from(&facts.uid);
+            reply.annotations.extend(facts.annotations.clone());
+        }
+        for container in self.pod.containers() {
+            reply.containers.push(self.message(&container));
+        }
+        if let Some(netns) = self.netns() {
+            reply.netns = netns.display().to_string();
+            match self.network(mycedrive_connection::PodNet::addresses).await {
+                Ok(addresses) => {
+                    reply.addresses = addresses.iter().map(ToString::to_string).collect();
+                }
+                // The pod is being taken down.
+                Err(error) => tracing::debug!(%error, "no addresses"),
+            }
+        }
+        let state = self.state();
+        reply.migration_id = state.id().unwrap_or_default().to_owned();
+        reply.role = state.role().into();
+        Ok(reply)
+    }
+
+    /// One container, as the daemon sees it.
+    pub(super) fn message(&self, container: &Container) -> shim::Container {
+        let state = container.init.state();
+        let obstacle = not_migratable(container);
+        shim::Container {
+            id: container.id.clone(),
+            name: container.name.clone(),
+            is_sandbox: container.is_sandbox,
+            state: state_message(state, &self.state()).into(),
+            pid: container.reported_pid() as i32,
+            exit_code: match state {
+                State::Exited(exit) => exit.code,
+                _ => 0,
+            },
+            image: container
+                .spec
+                .annotation(annotation::IMAGE_NAME)
+                .unwrap_or_default()
+                .to_owned(),
+            engine: if container.is_sandbox || obstacle.is_some() {
+                "none".to_owned()
+            } else {
+                self.engine().kind().name().to_owned()
+            },
+            not_migratable: obstacle.into_iter().collect(),
+            rootfs_upper: container.rootfs_upper().unwrap_or_default().to_owned(),
+            mounts: mounts::of(&container.spec),
+            confinement: MessageField::some(confinement::of(&container.spec)),
+            bundle: container.bundle.display().to_string(),
+            ..shim::Container::default()
+        }
+    }
+}
+
+/// What already the spec rules out. The rest is Preflight's.
+fn not_migratable(container: &Container) -> Option<String> {
+    if container.is_sandbox {
+        return None;
+    }
+    if container.spec.annotation(annotation::SANDBOX_ID).is_none() {
+        return Some("it is not part of a pod; it can be checkpointed on this node".to_owned());
+    }
+    if !container.spec.has_namespace("network") {
+        return Some("it uses the host's network; set hostNetwork: false".to_owned());
+    }
+    if !container.spec.has_own_pid_namespace() {
+        return Some(
+            "it shares a pid namespace; set hostPID and shareProcessNamespace to false".to_owned(),
+        );
+    }
+    None
+}
+
+fn state_message(state: State, migration: &Migration) -> ContainerState {
+    match state {
+        State::Created => ContainerState::CONTAINER_STATE_CREATED,
+        State::Running => ContainerState::CONTAINER_STATE_RUNNING,
+        State::Paused => ContainerState::CONTAINER_STATE_PAUSED,
+        State::Waiting => ContainerState::CONTAINER_STATE_WAITING,
+        // Restored on a destination: it still waits for RUN.
+        State::Frozen if matches!(migration, Migration::Destination(_)) => {
+            ContainerState::CONTAINER_STATE_WAITING
+        }
+        State::Frozen => ContainerState::CONTAINER_STATE_FROZEN,
+        State::Held => ContainerState::CONTAINER_STATE_HELD,
+        State::Exited(_) => ContainerState::CONTAINER_STATE_EXITED,
+        State::Deleted => ContainerState::CONTAINER_STATE_UNKNOWN,
+    }
+}

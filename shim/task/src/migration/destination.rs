@@ -1,0 +1,284 @@
+//! The steps of a pod that comes to this node.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mycedrive_engine::freezer::Freezer;
+use mycedrive_engine::{Purpose, Release};
+use mycedrive_handover::fault::FaultPoint;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use super::source::{connections, wait_empty};
+use super::state::{Check, Destination, DestinationStage, Migration};
+use super::{Migrator, blocking, hit, log_directory, plain_name};
+use crate::container::{Container, Launch, RestorePlan};
+use crate::error::{Error, Result};
+use crate::state::{State, Step};
+
+impl Migrator {
+    /// Locks the network, then takes the old addresses.
+    pub(super) async fn adopt(
+        self: Arc<Self>,
+        id: String,
+        addresses: Vec<String>,
+        keep: bool,
+    ) -> Result<()> {
+        let _step = self.pod.migration.step.lock().await;
+        if self.state().check_adopt(&id)? == Check::Done {
+            return Ok(());
+        }
+        plain_name(&id)?;
+        let addresses = if keep { parse(&addresses)? } else { Vec::new() };
+        hit(FaultPoint::ShimDestinationBeforeAdopt).await?;
+        // Before anything is done, so that an abort undoes what was.
+        *self.state() = Migration::Destination(Destination {
+            id: id.clone(),
+            stage: DestinationStage::Adopted,
+            keep_connections: keep,
+            addresses: addresses.clone(),
+            pids: Vec::new(),
+            milliseconds: 0,
+        });
+        self.network(move |net| {
+            net.lock_destination()?;
+            if addresses.is_empty() {
+                return Ok(());
+            }
+            net.adopt(&addresses, None)
+        })
+        .await?;
+        info!(migration = %id, "old addresses adopted");
+        hit(FaultPoint::ShimDestinationAfterAdopt).await
+    }
+
+    /// Restores the containers, stopped. After an error none of them exists.
+    pub(super) async fn restore(
+        self: Arc<Self>,
+        id: String,
+        image_dir: PathBuf,
+        names: Vec<String>,
+    ) -> Result<(Vec<(String, i32)>, u64)> {
+        let _step = self.pod.migration.step.lock().await;
+        let check = self.state().check_restore(&id)?;
+        let keep = match &*self.state() {
+            Migration::Destination(to) if check == Check::Done => {
+                return Ok((to.pids.clone(), to.milliseconds));
+            }
+            Migration::Destination(to) => to.keep_connections,
+            _ => false,
+        };
+        hit(FaultPoint::ShimDestinationBeforeRestore).await?;
+        let begin = Instant::now();
+        let mut containers = Vec::new();
+        for name in &names {
+            containers.push(self.waiting(plain_name(name)?)?);
+        }
+        let mut restores = JoinSet::new();
+        for container in &containers {
+            let (migrator, container) = (self.clone(), container.clone());
+            let image = image_dir.join(&container.name);
+            let work = log_directory(&id, &container.name);
+            restores.spawn(async move {
+                let pid = migrator
+                    .restore_one(&container, image, work, keep)
+                    .await?;
+                Ok((container.name.clone(), pid))
+            });
+        }
+        let mut pids = Vec::new();
+        let mut result = Ok(());
+        while let Some(restored) = restores.join_next().await {
+            let restored = restored.unwrap_or_else(|error| {
+                Err(Error::Unavailable(format!("a restore was cut short: {error}")))
+            });
+            match restored {
+                Ok(one) => pids.push(one),
+                Err(error) if result.is_ok() => result = Err(error),
+                Err(error) => warn!(migration = %id, %error, "restore"),
+            }
+            if result.is_ok() {
+                result = hit(FaultPoint::ShimDestinationDuringRestore).await;
+            }
+        }
+        if let Err(error) = result {
+            self.undo(&containers).await;
+            return Err(error);
+        }
+        let milliseconds = begin.elapsed().as_millis() as u64;
+        if let Migration::Destination(to) = &mut *self.state() {
+            to.stage = DestinationStage::Restored;
+            to.pids.clone_from(&pids);
+            to.milliseconds = milliseconds;
+        }
+        info!(migration = %id, milliseconds, "restored, not running yet");
+        hit(FaultPoint::ShimDestinationAfterRestore).await?;
+        Ok((pids, milliseconds))
+    }
+
+    async fn restore_one(
+        &self,
+        container: &Arc<Container>,
+        image: PathBuf,
+        work: PathBuf,
+        keep: bool,
+    ) -> Result<i32> {
+        let _op = container.init.op.lock().await;
+        container.init.allows(Step::Freeze)?;
+        let mounting = container.clone();
+        blocking(move || mounting.mount_rootfs()).await?;
+        let pid = container
+            .launch(Launch::Restore(RestorePlan {
+                engine: &**self.engine(),
+                image,
+                work,
+                release: Release::Stopped,
+                purpose: Purpose::Migration,
+                connections: connections(keep),
+            }))
+            .await?;
+        container.init.step(Step::Freeze)?;
+        Ok(pid)
+    }
+
+    /// Lets the processes go and opens the network. `RUN` is durable.
+    pub(super) async fn run(self: Arc<Self>, id: String) -> Result<()> {
+        let _step = self.pod.migration.step.lock().await;
+        if self.state().check_run(&id)? == Check::Done {
+            return Ok(());
+        }
+        hit(FaultPoint::ShimDestinationBeforeRun).await?;
+        for container in self.apps() {
+            let Some(restored) = container.restored() else {
+                continue;
+            };
+            if container.init.state() != State::Frozen {
+                continue;
+            }
+            let _op = container.init.op.lock().await;
+            // A container that was killed while it stood still has ended; that is for
+            // kubelet to see, and the others run.
+            if let Err(error) = self.engine().run(&restored) {
+                warn!(migration = %id, container = %container.name, %error, "not running");
+            }
+            if container.init.step(Step::Thaw).is_ok() {
+                container.watch_oom();
+            }
+        }
+        hit(FaultPoint::ShimDestinationDuringRun).await?;
+        self.network(mycedrive_connection::PodNet::unlock_destination)
+            .await?;
+        if let Migration::Destination(to) = &mut *self.state() {
+            to.stage = DestinationStage::Running;
+        }
+        self.deliver_signals();
+        info!(migration = %id, "running");
+        hit(FaultPoint::ShimDestinationAfterRun).await
+    }
+
+    /// Before `RUN`: kills what was restored and gives the old addresses back.
+    pub(super) async fn abort(self: Arc<Self>, id: String, reason: String) -> Result<()> {
+        let _step = self.pod.migration.step.lock().await;
+        if self.state().check_abort(&id)? == Check::Done {
+            return Ok(());
+        }
+        hit(FaultPoint::ShimDestinationBeforeUndo).await?;
+        self.undo(&self.apps()).await;
+        self.drop_addresses().await?;
+        self.network(mycedrive_connection::PodNet::unlock_destination)
+            .await?;
+        *self.state() = Migration::None;
+        self.end_signalled();
+        info!(migration = %id, reason, "aborted");
+        hit(FaultPoint::ShimDestinationAfterUndo).await
+    }
+
+    /// The last old connection ended, or the old pod is gone.
+    pub(super) async fn drop_route(self: Arc<Self>, id: String) -> Result<()> {
+        let _step = self.pod.migration.step.lock().await;
+        if self.state().check_drop_route(&id)? == Check::Done {
+            return Ok(());
+        }
+        self.drop_addresses().await?;
+        info!(migration = %id, "old addresses dropped");
+        Ok(())
+    }
+
+    /// Gives the adopted addresses back, if there are any.
+    pub(super) async fn drop_addresses(&self) -> Result<()> {
+        let addresses = match &*self.state() {
+            Migration::Destination(to) => to.addresses.clone(),
+            _ => Vec::new(),
+        };
+        if addresses.is_empty() {
+            return Ok(());
+        }
+        self.network(move |net| net.drop_route(&addresses)).await?;
+        if let Migration::Destination(to) = &mut *self.state() {
+            to.addresses.clear();
+        }
+        Ok(())
+    }
+
+    /// The container of this name that waits. kubelet makes a new one at each retry; those
+    /// before have ended.
+    fn waiting(&self, name: &str) -> Result<Arc<Container>> {
+        self.apps()
+            .into_iter()
+            .find(|container| {
+                container.name == name && container.init.state() == State::Waiting
+            })
+            .ok_or_else(|| {
+                Error::Precondition(format!(
+                    "no container {name} waits in this pod to be restored; was it deleted?"
+                ))
+            })
+    }
+
+    /// Kills what was restored; the containers wait again. Goes on after errors.
+    async fn undo(&self, containers: &[Arc<Container>]) {
+        for container in containers {
+            let pid = container.init.pid();
+            let restored = container.init.state() == State::Frozen || pid != 0;
+            if restored && let Err(error) = undo_one(container, pid).await {
+                warn!(container = %container.name, %error, "a restore was not undone cleanly");
+            }
+            let unmounting = container.clone();
+            if container.init.state() == State::Waiting
+                && let Err(error) = blocking(move || unmounting.unmount_rootfs()).await
+            {
+                warn!(container = %container.name, %error, "still mounted");
+            }
+        }
+    }
+}
+
+async fn undo_one(container: &Arc<Container>, pid: i32) -> Result<()> {
+    let _op = container.init.op.lock().await;
+    let freezer = Freezer::of_process(pid);
+    container.forget_init().await;
+    if container.init.state() == State::Frozen {
+        container.init.step(Step::Wait)?;
+    }
+    let freezer = freezer?;
+    blocking(move || {
+        freezer.kill_all()?;
+        wait_empty(&[freezer]);
+        Ok(())
+    })
+    .await?;
+    container.delete_from_runc().await
+}
+
+fn parse(addresses: &[String]) -> Result<Vec<IpAddr>> {
+    addresses
+        .iter()
+        .map(|address| {
+            address
+                .parse()
+                .map_err(|_| Error::Invalid(format!("{address:?} is not an IP address")))
+        })
+        .collect()
+}

@@ -1,0 +1,186 @@
+//! The shim's side of a migration.
+//!
+//! - [`Situation`] is what a pod remembers: the part that it plays ([`state`]). The steps that
+//!   the node daemon asks for are in [`source`] (freeze, dump, resume, discard) and
+//!   [`destination`] (adopt, restore, run, abort); [`service`] offers them over ttrpc.
+//! - [`start`] is what the Task API asks: whether a container waits, what became of it, where a
+//!   held pod runs. [`local`] is checkpoint and restore on this node alone. [`signals`] is what
+//!   becomes of a Kill while nothing of the pod may run.
+//! - [`describe`], [`confinement`], [`mounts`]: what runs here, for the daemons to compare.
+
+mod confinement;
+mod daemon;
+mod describe;
+mod destination;
+mod local;
+mod mounts;
+mod runner;
+mod service;
+mod signals;
+mod source;
+mod start;
+mod state;
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use mycedrive_connection::PodNet;
+use mycedrive_engine::{Engine, EngineKind, Runtime, Target};
+use mycedrive_handover::fault::{self, FaultPoint};
+
+use crate::container::Container;
+use crate::error::{Error, Result};
+use crate::pod::Pod;
+
+pub use local::{CheckpointRequest, checkpoint, prepare, restore};
+pub use service::service;
+pub use signals::kill;
+pub use start::{Arrival, arrive, held_at, is_destination, leave};
+use state::Migration;
+
+/// Where logs of migrations are kept: `ID/CONTAINER/` below it.
+const KEPT_LOGS: &str = "/var/lib/mycedrive/migrations";
+
+/// What a pod remembers of its migrations.
+pub struct Situation {
+    engine: Arc<dyn Engine>,
+    /// Held over each step, so that they do not overlap.
+    step: tokio::sync::Mutex<()>,
+    state: Mutex<Migration>,
+    /// Signals for containers that stand still, by container id; see [`signals`].
+    signals: Mutex<HashMap<String, u32>>,
+}
+
+impl Default for Situation {
+    fn default() -> Self {
+        Self {
+            engine: mycedrive_engine::engine(EngineKind::Criu, Arc::new(runner::Reaped)),
+            step: tokio::sync::Mutex::new(()),
+            state: Mutex::default(),
+            signals: Mutex::default(),
+        }
+    }
+}
+
+impl Situation {
+    fn state(&self) -> MutexGuard<'_, Migration> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn signals(&self) -> MutexGuard<'_, HashMap<String, u32>> {
+        self.signals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Does a pod's migrations.
+struct Migrator {
+    pod: Arc<Pod>,
+}
+
+impl Migrator {
+    fn of(pod: &Arc<Pod>) -> Arc<Self> {
+        Arc::new(Self { pod: pod.clone() })
+    }
+
+    fn state(&self) -> MutexGuard<'_, Migration> {
+        self.pod.migration.state()
+    }
+
+    fn engine(&self) -> &Arc<dyn Engine> {
+        &self.pod.migration.engine
+    }
+
+    /// The containers that a migration moves.
+    fn apps(&self) -> Vec<Arc<Container>> {
+        let mut apps = self.pod.containers();
+        apps.retain(|container| !container.is_sandbox);
+        apps
+    }
+
+    /// Path of the pod's network namespace; `None` when it is the host's, or one that runc made
+    /// and nobody has a path to.
+    fn netns(&self) -> Option<&Path> {
+        self.pod.facts()?.netns.as_deref()
+    }
+
+    /// Works inside the pod's network namespace, on a thread that may block.
+    async fn network<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&PodNet) -> mycedrive_connection::Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let netns = self.netns().map(Path::to_owned).ok_or_else(|| {
+            Error::Precondition(
+                "the pod has no network namespace of its own, so its addresses cannot move"
+                    .to_owned(),
+            )
+        })?;
+        blocking(move || Ok(work(&PodNet::open(&netns)?)?)).await
+    }
+}
+
+/// A container as the engine needs to see it.
+pub fn target(container: &Container) -> Target {
+    Target {
+        id: container.id.clone(),
+        name: container.name.clone(),
+        bundle: container.bundle.clone(),
+        runtime: Runtime {
+            binary: container.runc.binary().to_owned(),
+            root: container.runc.root().to_owned(),
+            systemd_cgroup: container.options.systemd_cgroup,
+            no_pivot: container.options.no_pivot_root,
+        },
+        terminal: container.init.stdio.terminal,
+    }
+}
+
+/// Runs `work` on a thread that may block: this thread also reaps and serves.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::Unavailable(format!("a helper thread ended: {error}"))),
+    }
+}
+
+/// Runs `work` to its end even when the one who asked goes away.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    match tokio::spawn(work).await {
+        Ok(result) => result,
+        Err(error) => Err(Error::Unavailable(format!("a helper task ended: {error}"))),
+    }
+}
+
+/// A place where tests break things.
+async fn hit(point: FaultPoint) -> Result<()> {
+    if fault::directory().is_none() {
+        return Ok(());
+    }
+    blocking(move || Ok(fault::hit(point)?)).await
+}
+
+/// Directory for the logs of one container in one migration.
+fn log_directory(migration: &str, container: &str) -> PathBuf {
+    Path::new(KEPT_LOGS).join(migration).join(container)
+}
+
+/// Refuses names that would lead out of the directory they are joined to.
+fn plain_name(name: &str) -> Result<&str> {
+    let plain = !name.is_empty()
+        && !name.starts_with('.')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+    if plain {
+        Ok(name)
+    } else {
+        Err(Error::Invalid(format!(
+            "{name:?} is not usable as a name: letters, digits, '-', '_' and '.' are"
+        )))
+    }
+}

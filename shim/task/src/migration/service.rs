@@ -1,0 +1,149 @@
+//! The ttrpc service of a pod's shim, for the node daemon. A thin adapter: the steps are in
+//! [`super::source`] and [`super::destination`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use mycedrive_proto::shim::{
+    AbortRequest, AdoptRequest, DescribeReply, DescribeRequest, DiscardRequest, Done, DumpReply,
+    DumpRequest, FreezeReply, FreezeRequest, MigrationRequest, PreflightReply, PreflightRequest,
+    RestoreReply, RestoreRequest,
+};
+use mycedrive_proto::shim_ttrpc::{self, create_pod};
+use ttrpc::asynchronous::TtrpcContext;
+
+use super::{Migrator, to_the_end};
+use crate::pod::Pod;
+
+/// The service for a ttrpc server.
+#[allow(clippy::needless_pass_by_value)]
+pub fn service(pod: Arc<Pod>) -> HashMap<String, ttrpc::asynchronous::Service> {
+    create_pod(Arc::new(Service(Migrator::of(&pod))))
+}
+
+struct Service(Arc<Migrator>);
+
+#[async_trait]
+impl shim_ttrpc::Pod for Service {
+    async fn describe(
+        &self,
+        _context: &TtrpcContext,
+        _request: DescribeRequest,
+    ) -> ttrpc::Result<DescribeReply> {
+        Ok(self.0.describe().await?)
+    }
+
+    async fn preflight(
+        &self,
+        _context: &TtrpcContext,
+        _request: PreflightRequest,
+    ) -> ttrpc::Result<PreflightReply> {
+        Ok(PreflightReply {
+            obstacles: to_the_end(self.0.clone().preflight()).await?,
+            ..PreflightReply::default()
+        })
+    }
+
+    async fn freeze(
+        &self,
+        _context: &TtrpcContext,
+        request: FreezeRequest,
+    ) -> ttrpc::Result<FreezeReply> {
+        let freeze = self
+            .0
+            .clone()
+            .freeze(request.migration_id, request.keep_connections);
+        Ok(FreezeReply {
+            frozen_at_ns: to_the_end(freeze).await?,
+            ..FreezeReply::default()
+        })
+    }
+
+    async fn dump(
+        &self,
+        _context: &TtrpcContext,
+        request: DumpRequest,
+    ) -> ttrpc::Result<DumpReply> {
+        let dump = self
+            .0
+            .clone()
+            .dump(request.migration_id, request.image_dir.into());
+        let dumped = to_the_end(dump).await?;
+        Ok(DumpReply {
+            containers: dumped.containers,
+            milliseconds: dumped.milliseconds,
+            ..DumpReply::default()
+        })
+    }
+
+    async fn resume(
+        &self,
+        _context: &TtrpcContext,
+        request: MigrationRequest,
+    ) -> ttrpc::Result<Done> {
+        to_the_end(self.0.clone().resume(request.migration_id)).await?;
+        Ok(Done::default())
+    }
+
+    async fn discard(
+        &self,
+        _context: &TtrpcContext,
+        request: DiscardRequest,
+    ) -> ttrpc::Result<Done> {
+        let discard = self
+            .0
+            .clone()
+            .discard(request.migration_id, request.destination);
+        to_the_end(discard).await?;
+        Ok(Done::default())
+    }
+
+    async fn adopt(&self, _context: &TtrpcContext, request: AdoptRequest) -> ttrpc::Result<Done> {
+        let adopt = self.0.clone().adopt(
+            request.migration_id,
+            request.addresses,
+            request.keep_connections,
+        );
+        to_the_end(adopt).await?;
+        Ok(Done::default())
+    }
+
+    async fn restore(
+        &self,
+        _context: &TtrpcContext,
+        request: RestoreRequest,
+    ) -> ttrpc::Result<RestoreReply> {
+        let restore = self.0.clone().restore(
+            request.migration_id,
+            request.image_dir.into(),
+            request.containers,
+        );
+        let (pids, milliseconds) = to_the_end(restore).await?;
+        Ok(RestoreReply {
+            pids: pids.into_iter().collect(),
+            milliseconds,
+            ..RestoreReply::default()
+        })
+    }
+
+    async fn run(&self, _context: &TtrpcContext, request: MigrationRequest) -> ttrpc::Result<Done> {
+        to_the_end(self.0.clone().run(request.migration_id)).await?;
+        Ok(Done::default())
+    }
+
+    async fn abort(&self, _context: &TtrpcContext, request: AbortRequest) -> ttrpc::Result<Done> {
+        let abort = self.0.clone().abort(request.migration_id, request.reason);
+        to_the_end(abort).await?;
+        Ok(Done::default())
+    }
+
+    async fn drop_route(
+        &self,
+        _context: &TtrpcContext,
+        request: MigrationRequest,
+    ) -> ttrpc::Result<Done> {
+        to_the_end(self.0.clone().drop_route(request.migration_id)).await?;
+        Ok(Done::default())
+    }
+}

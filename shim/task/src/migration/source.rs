@@ -1,0 +1,379 @@
+//! The steps of a pod that leaves this node.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use mycedrive_engine::freezer::{self, Freezer};
+use mycedrive_engine::{Checkpoint, Connections, Purpose};
+use mycedrive_handover::fault::FaultPoint;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+
+use super::state::{Check, Dumped, Migration, Source, SourceStage};
+use super::{Migrator, blocking, hit, log_directory, plain_name, target};
+use crate::container::Container;
+use crate::error::{Error, Result};
+use crate::state::{State, Step};
+
+/// How long a freeze waits for execs (probes) to end. New ones are refused meanwhile.
+const EXEC_PATIENCE: Duration = Duration::from_secs(2);
+/// How long killed processes may take to be gone.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+
+impl Migrator {
+    /// What stands in the way of a checkpoint now. Changes nothing.
+    pub(super) async fn preflight(self: Arc<Self>) -> Result<Vec<String>> {
+        let mut found = Vec::new();
+        if let Err(error) = self.engine().capabilities().await {
+            found.push(error.to_string());
+        }
+        if self.netns().is_none() {
+            found.push(
+                "the pod uses the host's network, whose addresses cannot move; set \
+                 hostNetwork: false"
+                    .to_owned(),
+            );
+        }
+        if let Err(error) = self.earlier_connections().await {
+            found.push(error.to_string());
+        }
+        for container in self.apps() {
+            let name = &container.name;
+            match container.init.state() {
+                State::Running => {}
+                State::Exited(_) | State::Deleted => continue,
+                other => {
+                    found.push(format!("container {name} is {}", other.name()));
+                    continue;
+                }
+            }
+            let execs = *container.running_execs().borrow();
+            if execs > 0 {
+                found.push(format!(
+                    "container {name} has {execs} exec session(s), which cannot move; end them"
+                ));
+            }
+            let (engine, target) = (self.engine().clone(), target(&container));
+            let pid = container.init.pid();
+            found.extend(blocking(move || Ok(engine.obstacles(&target, pid)?)).await?);
+        }
+        Ok(found)
+    }
+
+    /// Locks the network and freezes all containers. Returns when the last one stood still.
+    pub(super) async fn freeze(self: Arc<Self>, id: String, keep: bool) -> Result<u64> {
+        let _step = self.pod.migration.step.lock().await;
+        let check = self.state().check_freeze(&id)?;
+        if check == Check::Done {
+            return Ok(match &*self.state() {
+                Migration::Source(source) => source.frozen_at_ns,
+                _ => 0,
+            });
+        }
+        plain_name(&id)?;
+        self.earlier_connections().await?;
+        self.drop_addresses().await?;
+        let containers = self.running()?;
+        let addresses = self.network(mycedrive_connection::PodNet::addresses).await?;
+
+        // From here on no exec starts. Those that run are let finish.
+        for (index, container) in containers.iter().enumerate() {
+            let _op = container.init.op.lock().await;
+            if let Err(error) = container.init.step(Step::Freeze) {
+                thaw_states(&containers[..index]);
+                return Err(error);
+            }
+        }
+        let result = self.stop(&containers, addresses.clone()).await;
+        let frozen_at_ns = match result {
+            Ok(at) => at,
+            Err(error) => {
+                thaw_states(&containers);
+                return Err(error);
+            }
+        };
+        *self.state() = Migration::Source(Source {
+            id: id.clone(),
+            stage: SourceStage::Frozen,
+            keep_connections: keep,
+            addresses,
+            frozen_at_ns,
+            dump: Dumped::default(),
+            destination: String::new(),
+        });
+        info!(migration = %id, containers = containers.len(), "frozen");
+        hit(FaultPoint::ShimSourceAfterFreeze).await?;
+        Ok(frozen_at_ns)
+    }
+
+    /// Lock, then freeze. After an error neither is in place.
+    async fn stop(
+        &self,
+        containers: &[Arc<Container>],
+        addresses: Vec<std::net::IpAddr>,
+    ) -> Result<u64> {
+        let freezers = freezers(containers)?;
+        let execs = async {
+            for container in containers {
+                let mut count = container.running_execs();
+                let _ = count.wait_for(|count| *count == 0).await;
+            }
+        };
+        if tokio::time::timeout(EXEC_PATIENCE, execs).await.is_err() {
+            return Err(Error::Precondition(
+                "an exec session runs in the pod, which cannot move; end it and try again"
+                    .to_owned(),
+            ));
+        }
+        let to_unlock = addresses.clone();
+        let stopped = async {
+            hit(FaultPoint::ShimSourceBeforeLock).await?;
+            self.network(move |net| net.lock_source(&addresses)).await?;
+            hit(FaultPoint::ShimSourceAfterLock).await?;
+            blocking(move || {
+                freezer::freeze_all(&freezers)?;
+                Ok(now_ns())
+            })
+            .await
+        }
+        .await;
+        if stopped.is_err() {
+            self.network(move |net| net.unlock_source(&to_unlock))
+                .await
+                .unwrap_or_else(|error| warn!(%error, "the network could not be unlocked"));
+        }
+        stopped
+    }
+
+    /// Writes the images below `image_dir`. Everything stays frozen.
+    pub(super) async fn dump(self: Arc<Self>, id: String, image_dir: PathBuf) -> Result<Dumped> {
+        let _step = self.pod.migration.step.lock().await;
+        let check = self.state().check_dump(&id)?;
+        let keep = match &*self.state() {
+            Migration::Source(source) if check == Check::Done => return Ok(source.dump.clone()),
+            Migration::Source(source) => source.keep_connections,
+            _ => false,
+        };
+        hit(FaultPoint::ShimSourceBeforeDump).await?;
+        let begin = Instant::now();
+        let mut dumps = JoinSet::new();
+        let mut names = Vec::new();
+        for container in self.frozen() {
+            let image = image_dir.join(plain_name(&container.name)?);
+            remove_directory(&image)?;
+            let checkpoint = Checkpoint {
+                target: target(&container),
+                pid: container.init.pid(),
+                image_dir: image,
+                work_dir: log_directory(&id, &container.name),
+                purpose: Purpose::Migration,
+                connections: connections(keep),
+            };
+            names.push(container.name.clone());
+            let engine = self.engine().clone();
+            dumps.spawn(async move { engine.checkpoint(checkpoint).await });
+        }
+        // All of them end before an error is returned: nothing may go on behind it.
+        let mut result = Ok(());
+        while let Some(dumped) = dumps.join_next().await {
+            let dumped = dumped
+                .map_err(|error| Error::Unavailable(format!("a dump was cut short: {error}")))
+                .and_then(|dumped| Ok(dumped?));
+            if result.is_ok() {
+                result = dumped;
+            }
+        }
+        result?;
+        let dumped = Dumped {
+            containers: names,
+            milliseconds: begin.elapsed().as_millis() as u64,
+        };
+        if let Migration::Source(source) = &mut *self.state() {
+            source.stage = SourceStage::Dumped;
+            source.dump = dumped.clone();
+        }
+        info!(migration = %id, milliseconds = dumped.milliseconds, "dumped");
+        hit(FaultPoint::ShimSourceAfterDump).await?;
+        Ok(dumped)
+    }
+
+    /// Undoes the freeze: the pod goes on here.
+    pub(super) async fn resume(self: Arc<Self>, id: String) -> Result<()> {
+        let _step = self.pod.migration.step.lock().await;
+        if self.state().check_resume(&id)? == Check::Done {
+            return Ok(());
+        }
+        hit(FaultPoint::ShimSourceBeforeResume).await?;
+        let addresses = match &*self.state() {
+            Migration::Source(source) => source.addresses.clone(),
+            _ => Vec::new(),
+        };
+        let containers = self.frozen();
+        let freezers = freezers(&containers)?;
+        // Processes first: a packet that comes through must find somebody who answers.
+        blocking(move || Ok(freezer::thaw_all(&freezers)?)).await?;
+        thaw_states(&containers);
+        self.network(move |net| net.unlock_source(&addresses))
+            .await?;
+        *self.state() = Migration::None;
+        self.deliver_signals();
+        info!(migration = %id, "resumed");
+        hit(FaultPoint::ShimSourceAfterResume).await
+    }
+
+    /// The pod runs elsewhere: the frozen processes vanish, the containers are held.
+    pub(super) async fn discard(self: Arc<Self>, id: String, destination: String) -> Result<()> {
+        let _step = self.pod.migration.step.lock().await;
+        if self.state().check_discard(&id)? == Check::Done {
+            return Ok(());
+        }
+        hit(FaultPoint::ShimSourceBeforeDiscard).await?;
+        let containers = self.frozen();
+        let freezers = freezers(&containers)?;
+        for container in &containers {
+            let _op = container.init.op.lock().await;
+            container.forget_init().await;
+            container.init.step(Step::Hold)?;
+        }
+        // Frozen processes cannot fork, so killing once reaches all; and they cannot run
+        // another instruction between the thaw and their end.
+        let gone = blocking(move || {
+            for freezer in &freezers {
+                freezer.kill_all()?;
+            }
+            freezer::thaw_all(&freezers)?;
+            Ok(wait_empty(&freezers))
+        })
+        .await?;
+        if !gone {
+            warn!(migration = %id, "killed processes are still there; they hang in the kernel");
+        }
+        hit(FaultPoint::ShimSourceDuringDiscard).await?;
+        let (keep, addresses) = match &mut *self.state() {
+            Migration::Source(source) => {
+                source.stage = SourceStage::Held;
+                source.destination.clone_from(&destination);
+                (source.keep_connections, source.addresses.clone())
+            }
+            _ => (true, Vec::new()),
+        };
+        if !keep {
+            // Clients of the connections that were not kept learn of it by a reset.
+            self.network(move |net| net.unlock_source(&addresses))
+                .await
+                .unwrap_or_else(|error| warn!(%error, "the network could not be unlocked"));
+        }
+        self.end_signalled();
+        info!(migration = %id, destination, "held");
+        hit(FaultPoint::ShimSourceAfterDiscard).await
+    }
+
+    /// The containers that a freeze takes. Those that ended stay behind.
+    fn running(&self) -> Result<Vec<Arc<Container>>> {
+        let mut running = Vec::new();
+        for container in self.apps() {
+            match container.init.state() {
+                State::Running => running.push(container),
+                State::Exited(_) | State::Deleted => {}
+                other => {
+                    return Err(Error::Precondition(format!(
+                        "container {} is {}; only a pod whose containers run can move",
+                        container.name,
+                        other.name()
+                    )));
+                }
+            }
+        }
+        if running.is_empty() {
+            return Err(Error::Precondition(
+                "no container of the pod runs; there is nothing to move".to_owned(),
+            ));
+        }
+        Ok(running)
+    }
+
+    fn frozen(&self) -> Vec<Arc<Container>> {
+        let mut frozen = self.apps();
+        frozen.retain(|container| {
+            container.init.state() == State::Frozen && container.init.pid() != 0
+        });
+        frozen
+    }
+
+    /// A pod that came here with connections cannot leave again before they have ended.
+    async fn earlier_connections(&self) -> Result<()> {
+        let addresses = match &*self.state() {
+            Migration::Destination(to) => to.addresses.clone(),
+            _ => Vec::new(),
+        };
+        if addresses.is_empty() {
+            return Ok(());
+        }
+        let count = self
+            .network(move |net| net.connections(&addresses))
+            .await?;
+        if count == 0 {
+            return Ok(());
+        }
+        Err(Error::Precondition(format!(
+            "{count} connection(s) from an earlier migration still use the pod's old address; \
+             they must end (or be closed) before the pod can move again"
+        )))
+    }
+}
+
+fn freezers(containers: &[Arc<Container>]) -> Result<Vec<Freezer>> {
+    containers
+        .iter()
+        .map(|container| Ok(Freezer::of_process(container.init.pid())?))
+        .collect()
+}
+
+fn thaw_states(containers: &[Arc<Container>]) {
+    for container in containers {
+        if let Err(error) = container.init.step(Step::Thaw) {
+            // It was killed meanwhile.
+            info!(%error, "not running again");
+        }
+    }
+}
+
+pub(super) fn connections(keep: bool) -> Connections {
+    if keep {
+        Connections::Keep
+    } else {
+        Connections::Close
+    }
+}
+
+/// Whether the groups became empty in time.
+pub(super) fn wait_empty(freezers: &[Freezer]) -> bool {
+    let deadline = Instant::now() + KILL_PATIENCE;
+    let empty = |freezer: &Freezer| freezer.processes().is_ok_and(|all| all.is_empty());
+    // A group that is gone cannot be listed.
+    let gone = |freezer: &Freezer| !freezer.directory().exists();
+    while Instant::now() < deadline {
+        if freezers.iter().all(|freezer| gone(freezer) || empty(freezer)) {
+            return true;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    false
+}
+
+fn remove_directory(path: &Path) -> Result<()> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::path("remove", path)(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn now_ns() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_or(0, |since| since.as_nanos() as u64)
+}

@@ -1,0 +1,134 @@
+//! What the Task API asks: what becomes of a container that is created, started or killed here.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mycedrive_proto::node::arrive_reply::Outcome;
+use mycedrive_proto::node::{ArriveRequest, LeaveRequest};
+use protobuf::MessageField;
+
+use super::state::{DestinationStage, Migration, SourceStage};
+use super::{Migrator, daemon};
+use crate::container::Container;
+use crate::error::Result;
+use crate::pod::Pod;
+use crate::spec::{Spec, annotation};
+
+/// How long Start waits for a migration. kubelet gives up after two minutes, so the answer that
+/// says how far it is must be there before.
+const START_LIMIT: Duration = Duration::from_secs(100);
+
+/// What the daemon says of a container that waited and is started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// Start it from its image.
+    Ordinary,
+    /// It was restored and runs.
+    Running,
+    /// It had ended on the source with this code: report start and exit, run nothing.
+    Exited(u32),
+    /// Reported as started; it runs once the pod's other containers have been started.
+    Waiting,
+    /// Still under way, this far; kubelet asks again.
+    Retry(String),
+    /// Refused or failed, for this reason.
+    Refused(String),
+}
+
+/// Where the pod runs, if it is held here.
+pub fn held_at(pod: &Pod) -> Option<String> {
+    match &*pod.migration.state() {
+        Migration::Source(source) if source.stage == SourceStage::Held => {
+            Some(source.destination.clone())
+        }
+        _ => None,
+    }
+}
+
+/// Whether a container with this spec comes from another node. One that crashed after the
+/// migration is restarted from its image.
+pub fn is_destination(pod: &Pod, spec: &Spec) -> bool {
+    let arrived = matches!(
+        &*pod.migration.state(),
+        Migration::Destination(to) if to.stage == DestinationStage::Running
+    );
+    !arrived
+        && !spec.is_sandbox()
+        && spec.annotation(annotation::SANDBOX_ID).is_some()
+        && spec.annotation(annotation::MIGRATE_FROM).is_some()
+}
+
+/// Asks the daemon what becomes of a container that waits and is started.
+pub async fn arrive(pod: &Arc<Pod>, container: &Arc<Container>) -> Result<Arrival> {
+    let migrator = Migrator::of(pod);
+    let facts = pod.facts().cloned().unwrap_or_default();
+    let addresses = match migrator.netns() {
+        Some(_) => migrator
+            .network(mycedrive_connection::PodNet::addresses)
+            .await?
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        None => Vec::new(),
+    };
+    let request = ArriveRequest {
+        sandbox_id: facts.sandbox_id,
+        containerd_namespace: pod.containerd_namespace.clone(),
+        pod_namespace: facts.namespace.clone(),
+        pod_name: facts.name.clone(),
+        pod_uid: facts.uid,
+        annotations: container
+            .spec
+            .annotations(annotation::OURS)
+            .into_iter()
+            .collect(),
+        container: MessageField::some(migrator.message(container)),
+        netns: migrator
+            .netns()
+            .map(Path::display)
+            .map(|path| path.to_string())
+            .unwrap_or_default(),
+        addresses,
+        ..ArriveRequest::default()
+    };
+    let reply = daemon::arrive(request, START_LIMIT).await;
+    let message = format!(
+        "pod {}/{}, container {}: {}",
+        facts.namespace,
+        facts.name,
+        container.name,
+        if reply.message.is_empty() {
+            "the node daemon gave no reason"
+        } else {
+            &reply.message
+        }
+    );
+    Ok(match reply.outcome.enum_value_or_default() {
+        Outcome::OUTCOME_ORDINARY => Arrival::Ordinary,
+        Outcome::OUTCOME_RUNNING => Arrival::Running,
+        Outcome::OUTCOME_EXITED => Arrival::Exited(reply.exit_code),
+        Outcome::OUTCOME_WAITING => Arrival::Waiting,
+        Outcome::OUTCOME_RETRY => Arrival::Retry(message),
+        Outcome::OUTCOME_REFUSED => Arrival::Refused(message),
+    })
+}
+
+/// Tells the daemon, in the background, that a container is killed or deleted; with `pod_gone`,
+/// that nothing of the pod is left. The daemon wants to know of pods that are in a migration or
+/// came by one.
+pub fn leave(pod: &Arc<Pod>, container: &Container, pod_gone: bool) {
+    let concerned = *pod.migration.state() != Migration::None
+        || container.spec.annotation(annotation::MIGRATE_FROM).is_some();
+    let Some(facts) = pod.facts() else { return };
+    if !concerned {
+        return;
+    }
+    tokio::spawn(daemon::leave(LeaveRequest {
+        sandbox_id: facts.sandbox_id.clone(),
+        container_id: container.id.clone(),
+        container_name: container.name.clone(),
+        pod_gone,
+        ..LeaveRequest::default()
+    }));
+}
