@@ -1,0 +1,41 @@
+//! The client of a migrated pod: as demo, tests and benchmarks start it on a node.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use clap::Parser;
+use mycedrive_integration::workload::counter;
+
+/// Increments a counter in Redis over one connection and writes down every answer.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// File with the address, IP:PORT.
+    #[arg(long)]
+    service: PathBuf,
+    /// The client ends when this file exists.
+    #[arg(long)]
+    stop: PathBuf,
+    /// Where the report goes, as JSON.
+    #[arg(long)]
+    out: PathBuf,
+    /// Microseconds between two requests.
+    #[arg(long, default_value_t = 500)]
+    pace_us: u64,
+    /// Seconds after which the client ends by itself.
+    #[arg(long, default_value_t = 900)]
+    limit_s: u64,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    let report = counter::run(
+        &arguments.service,
+        Duration::from_micros(arguments.pace_us),
+        Duration::from_secs(arguments.limit_s),
+        &arguments.stop,
+    )?;
+    std::fs::write(arguments.out, serde_json::to_vec(&report)?)?;
+    Ok(())
+}

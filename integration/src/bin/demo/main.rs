@@ -1,0 +1,100 @@
+//! `cargo demo`: a live migration between two nodes on this machine.
+
+mod figures;
+mod print;
+mod scenario;
+#[cfg(test)]
+mod tests;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Parser, ValueEnum};
+use mycedrive_integration::{Testbed, TestbedOptions, build_binaries, missing_privilege};
+
+use crate::figures::Figures;
+
+/// Moves a pod with Redis in it between two nodes while a client on a third one uses it, and does
+/// the same by kill-and-start. Needs root; installs what it needs with apt.
+///
+/// Exit code 0 only if the migration lost nothing: no write, no connection, no error.
+#[derive(Parser)]
+#[command(name = "demo", bin_name = "cargo demo --", version)]
+struct Arguments {
+    /// What turns processes into an image and back.
+    #[arg(long, value_enum, default_value = "criu")]
+    engine: Engine,
+    /// Rate of the link between the nodes, such as 3mbit or 100mbit; no limit if not given.
+    #[arg(long)]
+    rate: Option<String>,
+    /// Megabytes of data in Redis.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=2000))]
+    size: u64,
+    /// Write the numbers to this file as JSON.
+    #[arg(long)]
+    json: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum Engine {
+    /// The kernel's checkpoint support.
+    Criu,
+}
+
+fn main() -> Result<ExitCode> {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
+    let lost_nothing = run(&arguments)?;
+    Ok(if lost_nothing {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+fn run(arguments: &Arguments) -> Result<bool> {
+    let Engine::Criu = arguments.engine;
+    if let Some(reason) = missing_privilege() {
+        anyhow::bail!("the demo makes nodes on this machine and needs root: {reason}");
+    }
+    println!("Building and making two nodes and a client (the first time takes a few minutes)");
+    build_binaries(!cfg!(debug_assertions))?;
+    let options = TestbedOptions {
+        name: "demo".to_owned(),
+        ..TestbedOptions::default()
+    };
+    let testbed = Testbed::start(&options)?;
+    for node in testbed.workers() {
+        node.set_rate(arguments.rate.as_deref())?;
+    }
+
+    println!("\nLive migration");
+    let moved = scenario::migrate(&testbed, arguments.size)?;
+    println!("\nKill and start, for comparison");
+    let restarted = scenario::kill_and_start(&testbed)?;
+
+    println!("\n{}", print::timeline(&moved));
+    println!("{}", print::table(&[moved.clone(), restarted.clone()]));
+    if let Some(file) = &arguments.json {
+        write_json(file, &[&moved, &restarted])?;
+    }
+    let verdict = if moved.nothing_lost() {
+        "nothing was lost"
+    } else {
+        "SOMETHING WAS LOST"
+    };
+    println!("Live migration: {verdict}.");
+    Ok(moved.nothing_lost())
+}
+
+/// The migration's numbers, with those of kill-and-start below `baseline`.
+fn write_json(file: &PathBuf, figures: &[&Figures; 2]) -> Result<()> {
+    let mut value = serde_json::to_value(figures[0])?;
+    value["baseline"] = serde_json::to_value(figures[1])?;
+    std::fs::write(file, serde_json::to_string_pretty(&value)?)
+        .with_context(|| format!("cannot write {}", file.display()))
+}

@@ -1,0 +1,120 @@
+//! Benchmarks: numbers taken in one run, side by side with their baseline, written to files.
+
+mod freeze;
+mod plot;
+mod shim;
+mod soak;
+mod statistics;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::{Parser, Subcommand};
+use mycedrive_integration::{Testbed, TestbedOptions, build_binaries, missing_privilege};
+use serde::Serialize;
+
+/// Measures MyceDrive on nodes on this machine. Needs root. Run it as a release build, on a machine
+/// that does nothing else: `cargo run --release --bin measure -- freeze`.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Folder for the numbers (JSON) and plots (SVG).
+    #[arg(long, global = true, default_value = "docs/bench")]
+    out: PathBuf,
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Freeze and the client's longest gap for Redis of several sizes, link without limit.
+    Freeze {
+        /// Migrations for each size.
+        #[arg(long, default_value_t = 9)]
+        runs: usize,
+        /// Sizes of the data set, megabytes.
+        #[arg(long, value_delimiter = ',', default_values_t = [10, 100, 500])]
+        sizes: Vec<u64>,
+    },
+    /// Start, exec, delete and resident memory of the shim beside io.containerd.runc.v2.
+    Shim {
+        /// Containers for each runtime.
+        #[arg(long, default_value_t = 30)]
+        runs: usize,
+    },
+    /// Migrations back and forth in a row; what is lost and what is left over.
+    Soak {
+        /// Migrations.
+        #[arg(long, default_value_t = 50)]
+        runs: usize,
+    },
+}
+
+fn main() -> Result<()> {
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .with_writer(std::io::stderr)
+        .init();
+    let arguments = Arguments::parse();
+    if let Some(reason) = missing_privilege() {
+        anyhow::bail!("benchmarks make nodes on this machine and need root: {reason}");
+    }
+    build_binaries(!cfg!(debug_assertions))?;
+    let options = TestbedOptions {
+        name: "measure".to_owned(),
+        ..TestbedOptions::default()
+    };
+    let testbed = Testbed::start(&options)?;
+    match arguments.what {
+        What::Freeze { runs, sizes } => freeze::run(&testbed, runs, &sizes, &arguments.out),
+        What::Shim { runs } => shim::run(&testbed, runs, &arguments.out),
+        What::Soak { runs } => soak::run(&testbed, runs, &arguments.out),
+    }
+}
+
+/// What a run was made with, kept with its numbers.
+#[derive(Serialize)]
+struct Conditions {
+    build: &'static str,
+    cores: usize,
+    kernel: String,
+    load_1min: String,
+}
+
+impl Conditions {
+    fn now() -> Self {
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
+        Self {
+            build: if cfg!(debug_assertions) {
+                "debug"
+            } else {
+                "release"
+            },
+            cores: std::thread::available_parallelism().map_or(0, usize::from),
+            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+            load_1min: read("/proc/loadavg")
+                .split(' ')
+                .next()
+                .unwrap_or_default()
+                .to_owned(),
+        }
+    }
+}
+
+/// Writes one result as `NAME.json` below `out`.
+fn write_json(out: &Path, name: &str, value: &impl Serialize) -> Result<()> {
+    write(
+        out,
+        &format!("{name}.json"),
+        &serde_json::to_string_pretty(value)?,
+    )
+}
+
+fn write(out: &Path, name: &str, text: &str) -> Result<()> {
+    fs::create_dir_all(out)?;
+    let file = out.join(name);
+    fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    println!("wrote {}", file.display());
+    Ok(())
+}
