@@ -223,8 +223,8 @@ fn own_directory() -> Result<PathBuf> {
 }
 
 fn write_commands(file: &Path, commands: &[String]) -> Result<()> {
-    let text: String = commands.iter().map(|line| format!("{line}\n")).collect();
-    std::fs::write(file, text).map_err(|source| Error::Io {
+    let text: Vec<&str> = commands.iter().flat_map(|line| [line, "\n"]).collect();
+    std::fs::write(file, text.concat()).map_err(|source| Error::Io {
         action: "write",
         path: file.display().to_string(),
         source,

@@ -89,7 +89,7 @@ pub fn handlers(root: &Root, distributions: &[Distribution]) -> Vec<String> {
             let Ok(Some(text)) = text else {
                 continue;
             };
-            let defines = if path.ends_with(".tmpl") {
+            let defines = if containerd::has_extension(&path, "tmpl") {
                 text.contains(&format!("runtimes.{}]", containerd::HANDLER))
             } else {
                 tree::parse(&path, &text).is_ok_and(|doc| tree::has_handler(&doc))

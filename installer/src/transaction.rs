@@ -11,7 +11,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::record::{STATE_DIR, Was, backup_path, digest, read_backup};
+use crate::record::{MANIFEST, STATE_DIR, Was, backup_path, digest, read_backup};
 use crate::root::{Attributes, CONFIG_LIMIT, Kind, Root, wrong_kind};
 
 const DIR: &str = "/var/lib/mycedrive/installer/transaction";
@@ -133,12 +133,11 @@ pub fn run(root: &Root, steps: &mut dyn Steps, changes: &[Change]) -> Result<()>
 pub fn recover(root: &Root) -> Result<bool> {
     let Some(bytes) = root.read(JOURNAL, CONFIG_LIMIT)? else {
         // Either nothing was changed yet, or everything was done.
-        if root.is_dir(DIR) {
-            clean(
-                root,
-                &[String::from("/var/lib/mycedrive"), STATE_DIR.to_owned()],
-            );
+        let mut ours = Vec::new();
+        if root.is_dir(STATE_DIR) && root.kind(MANIFEST)? == Kind::Absent {
+            ours = vec!["/var/lib/mycedrive".to_owned(), STATE_DIR.to_owned()];
         }
+        clean(root, &ours);
         return Ok(false);
     };
     let damaged = |message: String| Error::Record {

@@ -102,7 +102,10 @@ fn version_2_with_imports_gets_no_drop_in() {
 #[test]
 fn version_2_goes_where_the_section_counts() {
     let tree = Tree::debian("1.7.24~ds1-6");
-    tree.file(CONFIG, "version = 2\nimports = [\"conf.d/*.toml\"]\n");
+    tree.file(
+        CONFIG,
+        "version = 2\nimports = [\"/etc/containerd/conf.d/*.toml\"]\n",
+    );
     let cri = "etc/containerd/conf.d/cri.toml";
     tree.file(
         cri,
@@ -111,6 +114,17 @@ fn version_2_goes_where_the_section_counts() {
     tree.install().unwrap();
     check_handler(&doc(&tree.text(cri)), CRI_2);
     assert!(!tree.text(CONFIG).contains("mycedrive"));
+}
+
+#[test]
+fn a_relative_pattern_of_containerd_1_does_not_count() {
+    let tree = Tree::debian("1.7.24~ds1-6");
+    tree.file(CONFIG, "version = 2\nimports = [\"conf.d/*.toml\"]\n");
+    let section = format!("[plugins.\"{CRI_2}\".cni]\n  bin_dir = \"/x\"\n");
+    tree.file("etc/containerd/conf.d/cri.toml", &section);
+    tree.install().unwrap();
+    check_handler(&doc(&tree.text(CONFIG)), CRI_2);
+    assert_eq!(tree.text("etc/containerd/conf.d/cri.toml"), section);
 }
 
 #[test]

@@ -72,7 +72,7 @@ fn no_symlinked_file_leads_out() {
         let _ = fs::remove_file(tree.at(link));
         tree.link(link, victim);
         let _ = tree.install();
-        let _ = doctor::examine(&tree.root()).unwrap();
+        let _ = doctor::examine(&tree.root());
         let _ = tree.uninstall();
         assert_eq!(picture(outside.path()), before, "{link}");
     }

@@ -90,27 +90,35 @@ fn bare(key: &str) -> Option<String> {
 /// runtime, which containerd 1.x would forget otherwise.
 pub fn tables(version: u32, handler: &Handler, inherited: &Inherited, runc: bool) -> String {
     let runtimes = format!("plugins.\"{}\".containerd.runtimes", plugin(version));
-    let mut text = String::new();
+    let mut lines = Vec::new();
     if runc {
-        text += "# containerd 1.x forgets its default runtime once a file names another one.\n";
-        text += &format!("[{runtimes}.runc]\n  runtime_type = \"io.containerd.runc.v2\"\n\n");
+        lines.extend([
+            "# containerd 1.x forgets its default runtime once a file names another one."
+                .to_owned(),
+            format!("[{runtimes}.runc]"),
+            "  runtime_type = \"io.containerd.runc.v2\"".to_owned(),
+            String::new(),
+        ]);
     }
-    text += &format!("[{runtimes}.{HANDLER}]\n");
-    text += &format!("  runtime_type = \"{RUNTIME_TYPE}\"\n");
+    lines.push(format!("[{runtimes}.{HANDLER}]"));
+    lines.push(format!("  runtime_type = \"{RUNTIME_TYPE}\""));
     if let Some(path) = &handler.runtime_path {
-        text += &format!("  runtime_path = {}\n", Value::from(path.as_str()));
+        lines.push(format!("  runtime_path = {}", Value::from(path.as_str())));
     }
-    text += &format!("  pod_annotations = [\"{POD_ANNOTATIONS}\"]\n");
-    for (key, value) in &inherited.settings {
-        text += &format!("  {key} = {value}\n");
-    }
+    lines.push(format!("  pod_annotations = [\"{POD_ANNOTATIONS}\"]"));
+    let set = |(key, value): &(String, String)| format!("  {key} = {value}");
+    lines.extend(inherited.settings.iter().map(set));
     if !inherited.options.is_empty() {
-        text += &format!("\n  [{runtimes}.{HANDLER}.options]\n");
-        for (key, value) in &inherited.options {
-            text += &format!("    {key} = {value}\n");
-        }
+        lines.push(String::new());
+        lines.push(format!("  [{runtimes}.{HANDLER}.options]"));
+        lines.extend(
+            inherited
+                .options
+                .iter()
+                .map(|option| format!("  {}", set(option))),
+        );
     }
-    text
+    lines.join("\n") + "\n"
 }
 
 /// A file without our block, in two parts: what is before it and after it.

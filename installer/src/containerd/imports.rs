@@ -5,14 +5,19 @@ use toml_edit::{DocumentMut, Item, Value};
 use super::tree::get;
 use crate::root::Root;
 
-/// Patterns of a file's `imports`, made absolute.
-pub fn patterns(doc: &DocumentMut, file: &str) -> Vec<String> {
+/// Patterns of a file's `imports`, made absolute. containerd 1.x looks for a
+/// relative pattern with wildcards in its working directory, so in files that
+/// 1.x can read (version 2) such a pattern does not count.
+pub fn patterns(doc: &DocumentMut, file: &str, version: u32) -> Vec<String> {
     let dir = file.rsplit_once('/').map_or("", |(dir, _)| dir);
     get(doc, &["imports"])
         .and_then(Item::as_array)
         .map(|list| {
             list.iter()
                 .filter_map(Value::as_str)
+                .filter(|pattern| {
+                    version >= 3 || pattern.starts_with('/') || !pattern.contains('*')
+                })
                 .map(|pattern| {
                     if pattern.starts_with('/') {
                         pattern.to_owned()

@@ -29,7 +29,7 @@ pub(super) fn plan(root: &Root, handler: &Handler, asked: Option<u32>) -> Result
     seen.extend(
         names
             .iter()
-            .filter(|name| name.ends_with(".toml") && *name != DROP_IN)
+            .filter(|name| super::has_extension(name, "toml") && *name != DROP_IN)
             .map(|name| format!("{DROP_INS}/{name}")),
     );
     // Only a reader of the merged file knows what a pod gets under `runc`.

@@ -68,7 +68,7 @@ pub fn plan(
     distribution: Distribution,
     handler: &Handler,
     version: Option<u32>,
-    versions: &Versions,
+    versions: Versions,
 ) -> Result<Plan> {
     match distribution {
         Distribution::Containerd => plain::plan(root, handler, version, versions),
@@ -88,4 +88,10 @@ pub fn candidates(root: &Root, distribution: Distribution) -> Vec<String> {
     };
     paths.retain(|path| root.is_file(path));
     paths
+}
+
+/// True if a file name ends in `.extension`.
+pub fn has_extension(path: &str, extension: &str) -> bool {
+    path.rsplit_once('.')
+        .is_some_and(|(_, found)| found == extension)
 }

@@ -15,7 +15,7 @@ pub(super) fn plan(
     root: &Root,
     handler: &Handler,
     asked: Option<u32>,
-    versions: &Versions,
+    versions: Versions,
 ) -> Result<Plan> {
     let fresh = asked.unwrap_or(match versions.containerd_major {
         Some(major) if major >= 2 => 3,
@@ -48,7 +48,7 @@ pub(super) fn plan_file(root: &Root, config: &str, handler: &Handler, fresh: u32
         ));
     }
     let number = version(&main, &doc)?;
-    let patterns = imports::patterns(&doc, config);
+    let patterns = imports::patterns(&doc, config, number.unwrap_or(2));
     let in_main = [2, 3].iter().any(|v| runtime(&doc, *v, HANDLER).is_some());
     match number {
         Some(number) if number >= 3 && !in_main => {
@@ -140,11 +140,12 @@ fn last_with_plugin(root: &Root, patterns: &[String]) -> Result<Option<String>> 
 }
 
 fn new_file(root: &Root, fresh: u32) -> String {
-    let mut text = format!("# Written by mycedrive-installer.\nversion = {fresh}\n");
-    if fresh >= 3 && root.is_dir(CONF_D) {
-        text += &format!("imports = [\"{CONF_D}/*.toml\"]\n");
-    }
-    text
+    let imports = if fresh >= 3 && root.is_dir(CONF_D) {
+        format!("imports = [\"{CONF_D}/*.toml\"]\n")
+    } else {
+        String::new()
+    };
+    format!("# Written by mycedrive-installer.\nversion = {fresh}\n{imports}")
 }
 
 /// The text of a configuration file; `None` if it is absent.
@@ -162,7 +163,7 @@ pub(super) fn files(root: &Root) -> Vec<String> {
     if let Ok(Some(text)) = root.follow(CONFIG).and_then(|path| read(root, &path))
         && let Ok(doc) = parse(CONFIG, &text)
     {
-        files.extend(imports::files(root, &imports::patterns(&doc, CONFIG)));
+        files.extend(imports::files(root, &imports::patterns(&doc, CONFIG, 3)));
     }
     files
 }

@@ -42,7 +42,8 @@ pub(super) fn plan(
     if let Some(text) = root.follow(&generated).and_then(|path| read(root, &path))? {
         let doc = parse(&generated, &text)?;
         let number = version(&generated, &doc)?.unwrap_or(2);
-        let drop_in_dir = imports::directory_for(&imports::patterns(&doc, &generated), DROP_IN);
+        let drop_in_dir =
+            imports::directory_for(&imports::patterns(&doc, &generated, number), DROP_IN);
         if let Some(dir) = drop_in_dir.filter(|_| number >= 3 && asked.is_none()) {
             let path = format!("{dir}/{DROP_IN}");
             // A handler that comes from a template stays there.

@@ -45,6 +45,13 @@ imports = ["/etc/containerd/conf.d/*.toml"]
   SystemdCgroup = true
 "#;
 
+/// In memory where possible: the installer syncs every write.
+pub fn temporary() -> TempDir {
+    TempDir::new_in("/dev/shm")
+        .or_else(|_| TempDir::new())
+        .unwrap()
+}
+
 pub struct Tree {
     dir: TempDir,
     from: TempDir,
@@ -54,8 +61,8 @@ impl Tree {
     /// A bare Debian-like tree with systemd.
     pub fn new() -> Self {
         let tree = Self {
-            dir: TempDir::new().unwrap(),
-            from: TempDir::new().unwrap(),
+            dir: temporary(),
+            from: temporary(),
         };
         for name in ["containerd-shim-mycedrive-v2", "mycedrive"] {
             let path = tree.from.path().join(name);
@@ -224,7 +231,7 @@ pub fn nodes() -> Vec<(&'static str, Tree)> {
     let tree = Tree::debian("1.7.24~ds1-6");
     tree.file(
         "etc/containerd/config.toml",
-        "version = 2\nimports = [\"conf.d/*.toml\"]\n",
+        "version = 2\nimports = [\"/etc/containerd/conf.d/*.toml\"]\n",
     );
     tree.file(
         "etc/containerd/conf.d/cri.toml",
