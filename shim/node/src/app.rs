@@ -31,6 +31,8 @@ pub struct App {
     pub relays: Relays,
     /// Migrations that leave this node.
     pub source: crate::source::Table,
+    /// Migrations that arrive on this node.
+    pub destination: crate::destination::Table,
     /// Cancelled when the daemon is asked to stop. Long waits must end then; a migration that
     /// is under way is left to its journal and taken up again at the next start.
     pub stopping: CancellationToken,
@@ -46,6 +48,7 @@ impl App {
             relays: Relays::default(),
             stopping: CancellationToken::new(),
             source: crate::source::Table::default(),
+            destination: crate::destination::Table::default(),
             peers,
             config,
         })

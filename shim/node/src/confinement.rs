@@ -1,6 +1,7 @@
 //! What a container's spec allows its processes: compared between source and destination.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use mycedrive_proto::shim::Confinement;
 use serde_json::{Value, json};
@@ -75,10 +76,10 @@ fn difference(field: &str, ours: &Value, theirs: &Value) -> String {
         let (only_there, only_here) = (missing(ours, theirs), missing(theirs, ours));
         let mut text = words;
         if !only_there.is_empty() {
-            text += &format!(": only at the destination: {only_there}");
+            let _ = write!(text, ": only at the destination: {only_there}");
         }
         if !only_here.is_empty() {
-            text += &format!(": only at the source: {only_here}");
+            let _ = write!(text, ": only at the source: {only_here}");
         }
         return text;
     }

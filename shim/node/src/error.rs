@@ -115,6 +115,7 @@ impl Error {
     }
 
     /// For `map_err` on a journal: what was not recorded must not be done.
+    #[allow(clippy::needless_pass_by_value)] // So that it fits map_err.
     pub fn of_journal(error: mycedrive_handover::journal::Error) -> Self {
         Self::Failed(error.to_string())
     }

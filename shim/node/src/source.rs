@@ -3,12 +3,14 @@
 //! - `open`: authorise and describe.
 //! - `rounds`: what is sent.
 //! - `decide`: offer, decision, thaw or discard.
+//! - `route`: packets of old connections.
 
 mod decide;
 mod migration;
 mod open;
 mod refusal;
 mod rounds;
+mod route;
 mod table;
 mod trees;
 
@@ -22,6 +24,7 @@ use mycedrive_proto::migration::{
     Block, ConcludeReply, ConcludeRequest, CopyRequest, FreezeRequest, Manifest, OfferReply,
     OfferRequest, OpenRequest, Packets, source_server::Source,
 };
+use mycedrive_proto::node::LeaveRequest;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::Instrument as _;
 
@@ -124,14 +127,22 @@ impl Source for SourceService {
 
     async fn relay(
         &self,
-        _request: Request<Streaming<Packets>>,
+        request: Request<Streaming<Packets>>,
     ) -> Result<Response<Self::RelayStream>, Status> {
-        Err(Status::unimplemented("relay"))
+        route::serve(self, request).await
+    }
+}
+
+/// A pod of this node goes: the temporary route ends with it.
+pub fn leave(app: &Shared, request: &LeaveRequest) {
+    if request.pod_gone {
+        route::pod_gone(app, &request.sandbox_id);
     }
 }
 
 /// At start, before the servers answer: takes up what the journals say is unfinished. Long work
 /// is spawned; an error stops the daemon.
+#[allow(clippy::unused_async)] // As the daemon's other entry points.
 pub async fn recover(app: &Shared) -> Result<()> {
     let folder = migration::journal_folder(app);
     for name in journal::list(&folder).map_err(Error::of_journal)? {
@@ -152,6 +163,7 @@ pub async fn recover(app: &Shared) -> Result<()> {
 }
 
 /// An operator decides a held migration on the source's side.
+#[allow(clippy::unused_async)] // As the daemon's other entry points.
 pub async fn resolve(app: &Shared, id: &str, decide: Decide) -> Result<String> {
     let migration = app
         .source

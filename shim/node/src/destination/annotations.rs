@@ -89,7 +89,11 @@ pub fn parse(
     let bandwidth = match annotations.get(BANDWIDTH) {
         None => defaults.bandwidth,
         Some(text) => units::rate(text).map_err(|_| {
-            value(BANDWIDTH, text, "a rate such as 10mbit, 5MB/s or \"unlimited\"")
+            value(
+                BANDWIDTH,
+                text,
+                "a rate such as 10mbit, 5MB/s or \"unlimited\"",
+            )
         })?,
     };
     let keep_connections = match annotations.get(CONNECTIONS).map(String::as_str) {

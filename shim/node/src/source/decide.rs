@@ -13,8 +13,8 @@ use tonic::Status;
 use tracing::Instrument as _;
 
 use super::migration::{Migration, lock};
-use super::open;
 use super::refusal::Refusal;
+use super::{open, route};
 use crate::app::Shared;
 use crate::error::{Error, Result};
 use crate::fault;
@@ -43,7 +43,11 @@ pub async fn offer(
         return Ok(());
     }
     let reason = if matches {
-        format!("migration {} is {}", migration.details.id, state_words(migration))
+        format!(
+            "migration {} is {}",
+            migration.details.id,
+            state_words(migration)
+        )
     } else {
         "the digest of what arrived is not that of what was sent".to_owned()
     };
@@ -155,19 +159,21 @@ async fn until_done(app: &Shared, migration: &Arc<Migration>, then: Event) {
     clean(app, migration);
 }
 
-async fn step(app: &Shared, migration: &Migration, thaw: bool) -> Result<()> {
+async fn step(app: &Shared, migration: &Arc<Migration>, thaw: bool) -> Result<()> {
     let details = &migration.details;
     let limit = app.config.migration.step_timeout;
     if thaw {
         fault::hit(FaultPoint::SourceBeforeResume).await?;
         let shim = app.shims.connect(&details.sandbox).await?;
         shim.resume(&details.id, limit).await?;
+        route::give_back(app, migration).await;
         fault::hit(FaultPoint::SourceAfterResume).await
     } else {
         fault::hit(FaultPoint::SourceAfterCommitRecorded).await?;
         let shim = app.shims.connect(&details.sandbox).await?;
         let destination = format!("{} on node {}", details.destination, details.peer);
         shim.discard(&details.id, &destination, limit).await?;
+        route::end_with(app, migration);
         fault::hit(FaultPoint::SourceAfterDiscard).await
     }
 }
@@ -247,8 +253,8 @@ async fn watch(app: &Shared, migration: &Arc<Migration>) {
                 heard.elapsed() > app.config.migration.link_lost_after
             }
         };
-        let long = offered
-            .is_some_and(|since| since.elapsed() > app.config.migration.link_lost_after);
+        let long =
+            offered.is_some_and(|since| since.elapsed() > app.config.migration.link_lost_after);
         let event = match answer {
             Ok(Verdict::Undecided) if waiting && long => Event::Overdue { reachable: true },
             Ok(Verdict::Undecided) => continue,

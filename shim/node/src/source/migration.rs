@@ -143,12 +143,12 @@ impl Migration {
         let mut core = lock(&self.core);
         let mut next = core.machine.clone();
         tracing::debug!(migration = %self.details.id, ?event, state = next.state().name(), "source");
-        let actions = next
-            .on(event)
-            .map_err(|Refused { event, state }| {
-                let id = &self.details.id;
-                Error::Refused(format!("migration {id}: {event} is not possible: it is {state}"))
-            })?;
+        let actions = next.on(event).map_err(|Refused { event, state }| {
+            let id = &self.details.id;
+            Error::Refused(format!(
+                "migration {id}: {event} is not possible: it is {state}"
+            ))
+        })?;
         record(&mut core.journal, &actions, None)?;
         core.machine = next;
         let state = core.machine.state().clone();

@@ -33,20 +33,20 @@ pub async fn open(app: &Shared, peer: &PeerInfo, request: OpenRequest) -> Result
         .await?;
     let named = format!("{}/{}", request.pod_namespace, request.pod_name);
     let containers = app_containers(&pod);
-    let known = match app.source.get(&request.migration_id) {
-        Some(migration) => {
-            belongs(&migration, peer)?;
-            Some(migration)
-        }
-        None => {
-            may_begin(app, &shim, &pod, &named, &request).await?;
-            None
-        }
-    };
+    let known = app.source.get(&request.migration_id);
+    if let Some(migration) = &known {
+        belongs(migration, peer)?;
+    } else {
+        may_begin(app, &shim, &pod, &named, &request).await?;
+    }
     for spec in &request.containers {
         authorise(app, &pod, &named, &containers, spec).await?;
     }
-    let running: Vec<&Container> = containers.values().copied().filter(|one| runs(one)).collect();
+    let running: Vec<&Container> = containers
+        .values()
+        .copied()
+        .filter(|one| runs(one))
+        .collect();
     let memory: u64 = running.iter().map(|one| machine::memory_of(one.pid)).sum();
     has_room(app, memory)?;
     let migration = match known {

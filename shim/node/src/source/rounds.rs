@@ -18,7 +18,7 @@ use tracing::Instrument as _;
 
 use super::migration::{Migration, lock};
 use super::refusal::Refusal;
-use super::{decide, open};
+use super::{decide, open, route};
 use crate::app::Shared;
 use crate::blocks::{BlockWriter, QUEUE};
 use crate::error::{Error, Result};
@@ -104,8 +104,8 @@ async fn all_authorised(app: &Shared, migration: &Migration) -> Result<(), Statu
     let opened = lock(&migration.trees).containers().clone();
     let authorised = lock(&migration.authorised).clone();
     for (name, container) in app_containers(&pod) {
-        let running = container.state.enum_value_or_default()
-            == ContainerState::CONTAINER_STATE_RUNNING;
+        let running =
+            container.state.enum_value_or_default() == ContainerState::CONTAINER_STATE_RUNNING;
         if running && !authorised.contains(name) {
             return Err(Refusal::MissingContainer {
                 container: name.to_owned(),
@@ -138,6 +138,7 @@ async fn freeze_and_send(app: &Shared, migration: &Arc<Migration>, sender: &Send
         .collect();
     let folder = open::images(app, &details.id);
     files::make_private_dir(&folder)?;
+    route::prepare(app, migration).await;
     let frozen = shim
         .freeze(&details.id, details.keep_connections, limit)
         .await?;
@@ -149,8 +150,12 @@ async fn freeze_and_send(app: &Shared, migration: &Arc<Migration>, sender: &Send
 
     let dump = Arc::new(Dump::default());
     let dumping = {
-        let (dump, shim, folder, id) =
-            (dump.clone(), shim.clone(), folder.clone(), details.id.clone());
+        let (dump, shim, folder, id) = (
+            dump.clone(),
+            shim.clone(),
+            folder.clone(),
+            details.id.clone(),
+        );
         async move {
             let outcome = match fault::hit(FaultPoint::SourceBeforeDump).await {
                 Ok(()) => shim.dump(&id, &folder, limit).await,
@@ -160,8 +165,12 @@ async fn freeze_and_send(app: &Shared, migration: &Arc<Migration>, sender: &Send
         }
     };
     let sending = {
-        let (migration, sender, dump, folder) =
-            (migration.clone(), sender.clone(), dump.clone(), folder.clone());
+        let (migration, sender, dump, folder) = (
+            migration.clone(),
+            sender.clone(),
+            dump.clone(),
+            folder.clone(),
+        );
         tokio::task::spawn_blocking(move || {
             let final_round = Final {
                 migration: &migration,

@@ -25,7 +25,7 @@ pub fn id_of(container: &str, tree: &str) -> String {
 #[derive(Debug)]
 struct Tree {
     container: String,
-    tree: String,
+    name: String,
     path: PathBuf,
     sender: Option<TreeSender>,
 }
@@ -65,7 +65,7 @@ impl Trees {
     fn add(&mut self, container: &str, tree: &str, path: &str) {
         let one = Tree {
             container: container.to_owned(),
-            tree: tree.to_owned(),
+            name: tree.to_owned(),
             path: PathBuf::from(path),
             sender: None,
         };
@@ -77,7 +77,7 @@ impl Trees {
         self.trees
             .values()
             .filter(|tree| tree.container == container)
-            .map(|tree| tree.tree.clone())
+            .map(|tree| tree.name.clone())
             .collect()
     }
 
@@ -129,7 +129,7 @@ impl Trees {
         for (id, tree) in &mut self.trees {
             let hints = pids
                 .get(&tree.container)
-                .map(|pid| hints(*pid, &tree.tree))
+                .map(|pid| hints(*pid, &tree.name))
                 .unwrap_or_default();
             done.push(tree.send(out, id, Round::Final(&hints), false)?);
         }
@@ -145,9 +145,8 @@ impl Tree {
         round: Round<'_>,
         whole: bool,
     ) -> Result<RoundSummary> {
-        let fail = |error: mycedrive_transfer::Error| {
-            Error::Failed(format!("sending tree {id}: {error}"))
-        };
+        let fail =
+            |error: mycedrive_transfer::Error| Error::Failed(format!("sending tree {id}: {error}"));
         let mut sender = match self.sender.take() {
             Some(sender) => sender,
             None => TreeSender::new(&self.path).map_err(fail)?,

@@ -28,11 +28,17 @@ fn all_of_them() {
     ]);
     let wish = parse(&annotations, &Migration::default()).unwrap().unwrap();
     assert_eq!(wish.endpoint, "node-a.example:7843");
-    assert_eq!((wish.namespace, wish.pod), ("shop".into(), "redis-0".into()));
+    assert_eq!(
+        (wish.namespace, wish.pod),
+        ("shop".into(), "redis-0".into())
+    );
     assert_eq!(wish.max_downtime, Duration::from_secs(2));
     assert_eq!(wish.bandwidth, 1_250_000);
     assert!(!wish.keep_connections);
-    let short = of(&[("migrate-from", "[fd00::1]:7843/a/b"), ("bandwidth", "5MB/s")]);
+    let short = of(&[
+        ("migrate-from", "[fd00::1]:7843/a/b"),
+        ("bandwidth", "5MB/s"),
+    ]);
     let wish = parse(&short, &Migration::default()).unwrap().unwrap();
     assert_eq!(wish.bandwidth, 5_000_000);
     assert!(wish.keep_connections);
@@ -42,9 +48,15 @@ fn all_of_them() {
 fn errors_name_annotation_value_and_what_is_allowed() {
     let good = ("migrate-from", "node-a:7843/shop/redis-0");
     let cases = [
-        (vec![("migrate-from", "node-a/shop/redis-0")], "migrate-from"),
+        (
+            vec![("migrate-from", "node-a/shop/redis-0")],
+            "migrate-from",
+        ),
         (vec![("migrate-from", "node-a:7843/shop")], "migrate-from"),
-        (vec![("migrate-from", "node-a:7843/shop/x/y")], "migrate-from"),
+        (
+            vec![("migrate-from", "node-a:7843/shop/x/y")],
+            "migrate-from",
+        ),
         (vec![("migrate-from", "node-a:7843/Shop/x")], "migrate-from"),
         (vec![good, ("max-downtime", "soon")], "max-downtime"),
         (vec![good, ("bandwidth", "fast")], "bandwidth"),

@@ -1,0 +1,297 @@
+//! Calls to the source's node, and what of its answer makes a migration impossible here.
+
+use mycedrive_proto::PROTOCOL;
+use mycedrive_proto::migration::source_client::SourceClient;
+use mycedrive_proto::migration::{
+    Block, ConcludeRequest, ContainerSpec, CopyRequest, Decision, FreezeRequest, Manifest,
+    OfferRequest, OpenRequest,
+};
+use mycedrive_proto::shim::Container;
+use tonic::transport::Channel;
+use tonic::{Code, Streaming};
+
+use super::annotations::Wish;
+use super::migration::Migration;
+use crate::app::Shared;
+use crate::error::{Error, Result};
+use crate::{confinement, files, machine};
+
+const MIB: u64 = 1 << 20;
+
+/// Why this node cannot take the pod. Nothing of it was touched.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Obstacle {
+    /// Another version of the protocol.
+    #[error(
+        "the source speaks protocol {theirs}, this node {ours}: install the same version of \
+         mycedrive on both nodes"
+    )]
+    Protocol {
+        /// This node's.
+        ours: u32,
+        /// The source's.
+        theirs: u32,
+    },
+    /// CPU.
+    #[error(
+        "the CPU of this node lacks {0}, which programs on the source may use: choose a node with \
+         the same or a newer CPU"
+    )]
+    Cpu(String),
+    /// No CRIU, or an old one.
+    #[error("this node has {ours}, the source used CRIU {theirs}: install it here")]
+    Criu {
+        /// This node's.
+        ours: String,
+        /// The source's.
+        theirs: String,
+    },
+    /// An engine that this node does not have.
+    #[error("container {container}: the source uses engine {engine:?}, this node has criu only")]
+    Engine {
+        /// The container.
+        container: String,
+        /// Its engine.
+        engine: String,
+    },
+    /// No room.
+    #[error("this node has {free} MiB free {place}, the pod needs about {needed} MiB")]
+    Space {
+        /// Free MiB.
+        free: u64,
+        /// Needed MiB.
+        needed: u64,
+        /// Where.
+        place: String,
+    },
+    /// This pod uses the host's network.
+    #[error("this pod uses the host's network: a pod can only move into a network of its own")]
+    HostNetwork,
+    /// Nothing runs there.
+    #[error("no container of the source pod runs: there is nothing to migrate")]
+    NothingRuns,
+}
+
+/// The source, as one migration uses it.
+#[derive(Debug, Clone)]
+pub struct Source {
+    endpoint: String,
+    id: String,
+    client: SourceClient<Channel>,
+}
+
+impl Source {
+    /// Dials the source of a migration.
+    pub async fn dial(app: &Shared, migration: &Migration) -> Result<Self> {
+        let endpoint = migration.details.endpoint.clone();
+        let channel = app.peers.dial(&endpoint).await?;
+        let client = SourceClient::new(channel)
+            .max_decoding_message_size(64 << 20)
+            .max_encoding_message_size(64 << 20);
+        let id = migration.details.id.clone();
+        Ok(Self {
+            endpoint,
+            id,
+            client,
+        })
+    }
+
+    /// Opens, or authorises more containers.
+    pub async fn open(
+        &mut self,
+        app: &Shared,
+        migration: &Migration,
+        wish: &Wish,
+        containers: &[Container],
+    ) -> Result<Manifest> {
+        let details = &migration.details;
+        let mut specs = vec![];
+        for container in containers {
+            let image_digest = app
+                .digests
+                .of_container(&details.containerd_namespace, &container.id)
+                .await?;
+            specs.push(ContainerSpec {
+                name: container.name.clone(),
+                image_digest,
+                confinement: confinement::canonical(&container.confinement),
+                mount_destinations: container
+                    .mounts
+                    .iter()
+                    .map(|mount| mount.destination.clone())
+                    .collect(),
+            });
+        }
+        let request = OpenRequest {
+            protocol: PROTOCOL,
+            migration_id: self.id.clone(),
+            pod_namespace: wish.namespace.clone(),
+            pod_name: wish.pod.clone(),
+            destination_namespace: details.namespace.clone(),
+            destination_name: details.pod.clone(),
+            destination_uid: details.uid.clone(),
+            destination_endpoint: app.config.advertise.clone(),
+            containers: specs,
+            criu_version: machine::criu_version().await,
+            cpu_features: machine::cpu_features(),
+            keep_connections: wish.keep_connections,
+            bandwidth: wish.bandwidth,
+        };
+        let remote = Error::remote(&self.endpoint, "to hand the pod over");
+        Ok(self
+            .client
+            .open(request)
+            .await
+            .map_err(remote)?
+            .into_inner())
+    }
+
+    /// A round.
+    pub async fn copy(
+        &mut self,
+        round: u32,
+        trees: Vec<String>,
+        anew: Vec<String>,
+    ) -> Result<Streaming<Block>> {
+        let request = CopyRequest {
+            migration_id: self.id.clone(),
+            round,
+            trees,
+            anew,
+        };
+        let remote = Error::remote(&self.endpoint, "to send a round");
+        Ok(self
+            .client
+            .copy(request)
+            .await
+            .map_err(remote)?
+            .into_inner())
+    }
+
+    /// The final round.
+    pub async fn freeze(&mut self) -> Result<Streaming<Block>> {
+        let request = FreezeRequest {
+            migration_id: self.id.clone(),
+        };
+        let remote = Error::remote(&self.endpoint, "to freeze the pod");
+        Ok(self
+            .client
+            .freeze(request)
+            .await
+            .map_err(remote)?
+            .into_inner())
+    }
+
+    /// Everything is here.
+    pub async fn offer(&mut self, digest: [u8; 32]) -> Result<()> {
+        let request = OfferRequest {
+            migration_id: self.id.clone(),
+            digest: digest.to_vec(),
+        };
+        let remote = Error::remote(&self.endpoint, "the offer");
+        self.client.offer(request).await.map(drop).map_err(remote)
+    }
+
+    /// The decision.
+    pub async fn conclude(&mut self, decision: Decision, reason: &str) -> Result<Heard> {
+        let request = ConcludeRequest {
+            migration_id: self.id.clone(),
+            decision: decision.into(),
+            reason: reason.to_owned(),
+        };
+        match self.client.conclude(request).await {
+            Ok(_) => Ok(Heard::Acknowledged),
+            Err(status) if status.code() == Code::NotFound => Ok(Heard::Unknown),
+            Err(status) if status.code() == Code::Aborted => Ok(Heard::Overruled),
+            Err(status) => Err(Error::remote(&self.endpoint, "the decision")(status)),
+        }
+    }
+
+    /// The generated client, for the relay.
+    pub fn client(&mut self) -> &mut SourceClient<Channel> {
+        &mut self.client
+    }
+}
+
+/// What the source said to a decision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// It is durable there.
+    Acknowledged,
+    /// It does not know the migration.
+    Unknown,
+    /// It contradicts a person's decision there.
+    Overruled,
+}
+
+/// Whether this node can carry what the manifest describes.
+pub async fn check(app: &Shared, manifest: &Manifest, staging: &std::path::Path) -> Result<()> {
+    let refuse = |obstacle: Obstacle| Err(Error::Refused(obstacle.to_string()));
+    if manifest.protocol != PROTOCOL {
+        return refuse(Obstacle::Protocol {
+            ours: PROTOCOL,
+            theirs: manifest.protocol,
+        });
+    }
+    if manifest.containers.iter().all(|one| one.exited) {
+        return refuse(Obstacle::NothingRuns);
+    }
+    let ours = machine::cpu_features();
+    let lacking: Vec<&str> = manifest
+        .cpu_features
+        .iter()
+        .filter(|feature| !ours.contains(feature))
+        .map(String::as_str)
+        .collect();
+    if !lacking.is_empty() {
+        return refuse(Obstacle::Cpu(lacking.join(", ")));
+    }
+    let engine = manifest
+        .containers
+        .iter()
+        .find(|one| !one.exited && one.engine != "criu");
+    if let Some(one) = engine {
+        return refuse(Obstacle::Engine {
+            container: one.name.clone(),
+            engine: one.engine.clone(),
+        });
+    }
+    let criu = machine::criu_version().await;
+    if machine::version(&criu) < machine::version(&manifest.criu_version) || criu.is_empty() {
+        let ours = if criu.is_empty() {
+            "no CRIU".to_owned()
+        } else {
+            format!("CRIU {criu}")
+        };
+        return refuse(Obstacle::Criu {
+            ours,
+            theirs: manifest.criu_version.clone(),
+        });
+    }
+    room(app, manifest, staging)
+}
+
+fn room(app: &Shared, manifest: &Manifest, staging: &std::path::Path) -> Result<()> {
+    let enough = |free: u64, needed: u64, place: String| {
+        if free >= needed {
+            return Ok(());
+        }
+        let obstacle = Obstacle::Space {
+            free: free / MIB,
+            needed: needed / MIB,
+            place,
+        };
+        Err(Error::Refused(obstacle.to_string()))
+    };
+    let images = &app.config.image_dir;
+    files::make_private_dir(images)?;
+    let image = manifest.memory_bytes + manifest.memory_bytes / 8 + 16 * MIB;
+    let place = format!("below {}", images.display());
+    enough(machine::free_space(images)?, image, place)?;
+    let place = "of memory (image and processes)".to_owned();
+    let both = image + manifest.memory_bytes;
+    enough(machine::available_memory(), both, place)?;
+    let disk = manifest.tree_bytes + manifest.tree_bytes / 16 + 16 * MIB;
+    let place = format!("below {}", staging.display());
+    enough(machine::free_space(staging)?, disk, place)
+}
