@@ -2,6 +2,7 @@
 //!
 //! `default.toml` documents the keys; a test holds it to [`Config::default`].
 
+mod document;
 mod error;
 mod values;
 
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
+pub use document::markdown;
 pub use error::ConfigError;
 pub use values::{Connections, LinkLost, LogFormat};
 
@@ -209,6 +211,7 @@ impl Config {
     }
 
     /// Fills in the keys whose default depends on others.
+    #[must_use]
     pub fn completed(mut self, run_dir: Option<PathBuf>, host_name: &str) -> Self {
         if let Some(dir) = run_dir {
             self.run_dir = dir;

@@ -16,6 +16,12 @@ pub fn make_private_dir(dir: &Path) -> Result<()> {
         .map_err(Error::io("cannot make directory", dir))
 }
 
+/// Whether a mode lets nobody but the owner in.
+pub fn private_mode(mode: u32) -> bool {
+    const OTHERS: u32 = 0o077;
+    mode & OTHERS == 0
+}
+
 /// Replaces `file` (0600) at one moment: readers see the old content or the new one. Makes the
 /// directory where there is none.
 pub fn write_private(file: &Path, content: &[u8]) -> Result<()> {

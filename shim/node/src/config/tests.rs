@@ -78,3 +78,14 @@ fn a_named_file_must_exist() {
     let missing = Config::load(Some(Path::new("/nonexistent/c.toml"))).unwrap_err();
     assert!(missing.to_string().contains("/nonexistent/c.toml"));
 }
+
+/// `MYCEDRIVE_UPDATE_DOCS=1 cargo test -p mycedrive-node documentation` writes it anew.
+#[test]
+fn documentation_is_up_to_date() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/configuration.md");
+    let page = markdown(DOCUMENTED);
+    if std::env::var_os("MYCEDRIVE_UPDATE_DOCS").is_some() {
+        fs::write(&file, &page).unwrap();
+    }
+    assert_eq!(fs::read_to_string(&file).unwrap(), page);
+}

@@ -9,6 +9,7 @@ use tokio::net::UnixStream;
 
 use super::Check;
 use crate::config::Config;
+use crate::files;
 use crate::peers::Peers;
 use crate::units::show_bytes;
 
@@ -56,7 +57,7 @@ async fn reachable(config: &Config) -> Check {
 
 fn private(dir: &Path) -> Option<Check> {
     let mode = fs::metadata(dir).ok()?.permissions().mode() & 0o7777;
-    Some(if mode & 0o077 == 0 {
+    Some(if files::private_mode(mode) {
         Check::ok("folder", format!("{} is private", dir.display()))
     } else {
         Check::fail(

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 
 use super::Check;
 use crate::config::Config;
+use crate::files;
 use crate::peers::split_endpoint;
 use crate::pki::{self, CertificateInfo};
 
@@ -106,7 +107,7 @@ fn names(config: &Config, node: &CertificateInfo) -> Check {
 fn key_mode(config: &Config) -> Check {
     let key = config.pki_dir.join("node.key");
     match fs::metadata(&key) {
-        Ok(metadata) if metadata.permissions().mode() & 0o077 == 0 => {
+        Ok(metadata) if files::private_mode(metadata.permissions().mode()) => {
             Check::ok("key", format!("{} is private", key.display()))
         }
         Ok(metadata) => Check::fail(

@@ -39,9 +39,14 @@ fn make(dir: &Path, ca: &str, name: &str, addresses: &[&str]) -> PathBuf {
 }
 
 impl Bench {
-    async fn new(server_addresses: &[&str]) -> Self {
+    async fn new(addresses: &[&str]) -> Self {
+        Self::with(|dir| make(dir, "ca", "server", addresses)).await
+    }
+
+    /// `keys` makes the server's keys in a folder.
+    async fn with(keys: impl FnOnce(&Path) -> PathBuf) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let pki = make(dir.path(), "ca", "server", server_addresses);
+        let pki = keys(dir.path());
         let port = {
             let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
             free.local_addr().unwrap().port()
@@ -75,8 +80,10 @@ impl Bench {
         panic!("the daemon does not listen");
     }
 
-    fn peers(&self, pki: PathBuf) -> Peers {
+    async fn dial(&self, pki: PathBuf) -> Result<Channel, PeerError> {
         Peers::new(pki, Duration::from_secs(3))
+            .dial(&self.endpoint)
+            .await
     }
 }
 
@@ -93,7 +100,7 @@ async fn two_nodes_of_one_ca_talk() {
 
     let bench = Bench::new(&["127.0.0.1"]).await;
     let client = make(bench.dir.path(), "ca", "client", &[]);
-    let channel = bench.peers(client).dial(&bench.endpoint).await.unwrap();
+    let channel = bench.dial(client).await.unwrap();
     let status = DestinationClient::new(channel)
         .ask(AskRequest {
             migration_id: "no such migration".to_owned(),
@@ -115,11 +122,7 @@ async fn a_client_of_another_ca_is_refused_with_words() {
     let stranger = make(bench.dir.path(), "other-ca", "stranger", &[]);
     // The stranger trusts the server, but the server does not trust the stranger.
     std::fs::copy(bench.dir.path().join("ca/ca.crt"), stranger.join("ca.crt")).unwrap();
-    let error = bench
-        .peers(stranger)
-        .dial(&bench.endpoint)
-        .await
-        .unwrap_err();
+    let error = bench.dial(stranger).await.unwrap_err();
     assert!(matches!(error, PeerError::Refused { .. }), "{error:?}");
     assert!(error.to_string().contains("certificate"), "{error}");
 }
@@ -128,11 +131,7 @@ async fn a_client_of_another_ca_is_refused_with_words() {
 async fn a_server_of_another_ca_is_not_trusted() {
     let bench = Bench::new(&["127.0.0.1"]).await;
     let stranger = make(bench.dir.path(), "other-ca", "stranger", &[]);
-    let error = bench
-        .peers(stranger)
-        .dial(&bench.endpoint)
-        .await
-        .unwrap_err();
+    let error = bench.dial(stranger).await.unwrap_err();
     assert!(matches!(error, PeerError::WrongCa { .. }), "{error:?}");
 }
 
@@ -140,9 +139,64 @@ async fn a_server_of_another_ca_is_not_trusted() {
 async fn the_name_must_be_in_the_certificate() {
     let bench = Bench::new(&["192.0.2.1"]).await;
     let client = make(bench.dir.path(), "ca", "client", &[]);
-    let error = bench.peers(client).dial(&bench.endpoint).await.unwrap_err();
+    let error = bench.dial(client).await.unwrap_err();
     assert!(matches!(error, PeerError::WrongName { .. }), "{error:?}");
     assert!(error.to_string().contains("--address"), "{error}");
+}
+
+/// Keys of a server whose certificate is valid from year `from` to year `until`.
+fn make_dated(dir: &Path, from: i32, until: i32) -> PathBuf {
+    let out = make(dir, "ca", "dated", &[]);
+    let read = |name: &str| std::fs::read_to_string(dir.join("ca").join(name)).unwrap();
+    let ca_key = rcgen::KeyPair::from_pem(&read("ca.key")).unwrap();
+    let issuer = rcgen::Issuer::from_ca_cert_pem(&read("ca.crt"), ca_key).unwrap();
+    let mut params = rcgen::CertificateParams::new(vec!["127.0.0.1".to_owned()]).unwrap();
+    params.not_before = rcgen::date_time_ymd(from, 1, 1);
+    params.not_after = rcgen::date_time_ymd(until, 1, 1);
+    let key = rcgen::KeyPair::generate().unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap();
+    std::fs::write(out.join("node.crt"), certificate.pem()).unwrap();
+    std::fs::write(out.join("node.key"), key.serialize_pem()).unwrap();
+    out
+}
+
+#[tokio::test]
+async fn dates_are_checked_on_both_sides() {
+    for (from, until, words) in [(1990, 2000, "expired"), (2090, 2091, "not yet valid")] {
+        let bench = Bench::with(|dir| {
+            make(dir, "ca", "client", &[]);
+            make_dated(dir, from, until)
+        })
+        .await;
+        let error = bench
+            .dial(bench.dir.path().join("client"))
+            .await
+            .unwrap_err();
+        assert!(matches!(error, PeerError::Expired { .. }), "{error:?}");
+        assert!(error.to_string().contains(words), "{error}");
+    }
+    let bench = Bench::new(&["127.0.0.1"]).await;
+    let old = make_dated(bench.dir.path(), 1990, 2000);
+    let error = bench.dial(old).await.unwrap_err();
+    assert!(matches!(error, PeerError::Refused { .. }), "{error:?}");
+    assert!(error.to_string().contains("expired"), "{error}");
+}
+
+#[tokio::test]
+async fn a_renewed_certificate_needs_no_restart() {
+    let bench = Bench::with(|dir| {
+        make(dir, "ca", "client", &[]);
+        make_dated(dir, 1990, 2000)
+    })
+    .await;
+    let client = bench.dir.path().join("client");
+    bench.dial(client.clone()).await.unwrap_err();
+    let renewed = make(bench.dir.path(), "ca", "renewed", &["127.0.0.1"]);
+    for name in ["node.key", "node.crt"] {
+        let to = bench.dir.path().join("dated").join(name);
+        std::fs::copy(renewed.join(name), to).unwrap();
+    }
+    bench.dial(client).await.unwrap();
 }
 
 #[tokio::test]

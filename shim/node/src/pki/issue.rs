@@ -166,6 +166,7 @@ fn refuse_overwriting(files: &[&Path], force: bool) -> Result<()> {
     }
 }
 
+#[allow(clippy::needless_pass_by_value)] // for map_err
 fn failed(error: rcgen::Error) -> Error {
     Error::Pki(format!("cannot make the certificate: {error}"))
 }

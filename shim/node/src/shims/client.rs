@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mycedrive_proto::shim::{
     AbortRequest, AdoptRequest, Container, ContainerState, DescribeReply, DescribeRequest,
@@ -14,6 +14,7 @@ use mycedrive_proto::shim_ttrpc::PodClient;
 use ttrpc::context;
 
 use crate::error::{Error, Result};
+use crate::units::show_millis;
 
 /// A connected shim. Cheap to clone.
 #[derive(Clone)]
@@ -33,12 +34,13 @@ impl fmt::Debug for Shim {
 /// One call: `call!(self, timeout, "dump", dump, request)`.
 macro_rules! call {
     ($self:ident, $limit:expr, $name:literal, $method:ident, $request:expr) => {{
+        let started = Instant::now();
         let context = context::with_duration($limit);
         $self
             .client
             .$method(context, &$request)
             .await
-            .map_err(|error| $self.failed($name, $limit, error))
+            .map_err(|error| $self.failed($name, $limit, started, &error))
     }};
 }
 
@@ -172,14 +174,18 @@ impl Shim {
         call!(self, limit, "DropRoute", drop_route, of(migration)).map(drop)
     }
 
-    fn failed(&self, call: &'static str, limit: Duration, error: ttrpc::Error) -> Error {
+    fn failed(
+        &self,
+        call: &'static str,
+        limit: Duration,
+        started: Instant,
+        error: &ttrpc::Error,
+    ) -> Error {
         let message = match error {
-            ttrpc::Error::RpcStatus(status) => match status.code() {
-                ttrpc::Code::DEADLINE_EXCEEDED => {
-                    format!("no answer within {} s", limit.as_secs())
-                }
-                _ => status.message,
-            },
+            _ if started.elapsed() >= limit => {
+                format!("no answer within {}", show_millis(limit.as_millis() as u64))
+            }
+            ttrpc::Error::RpcStatus(status) => status.message.clone(),
             other => other.to_string(),
         };
         Error::Shim {
