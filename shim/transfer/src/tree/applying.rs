@@ -10,6 +10,7 @@ use nix::fcntl::{AtFlags, FallocateFlags, OFlag, fallocate, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat, mknodat};
 use nix::unistd::{UnlinkatFlags, ftruncate, linkat, symlinkat, unlinkat};
 
+use super::content::BLOCK;
 use super::meta;
 use crate::beneath::{ParentCache, Root, STAGING, check_path, open_piece, split};
 use crate::budget::{Budget, Meter, check};
@@ -266,8 +267,15 @@ impl<'a> Applying<'a> {
         if length == 0 {
             return Ok(());
         }
+        // A page that the file's end cuts is only zeroed, not freed, unless the hole goes past it.
+        let at_end = offset + length == open.size;
+        let punched = if at_end {
+            length.next_multiple_of(BLOCK)
+        } else {
+            length
+        };
         let mode = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-        let result = match fallocate(&open.file, mode, offset as i64, length as i64) {
+        let result = match fallocate(&open.file, mode, offset as i64, punched as i64) {
             Err(Errno::EOPNOTSUPP) => write_zeros(&open.file, offset, length),
             other => other.map_err(io::Error::from),
         };

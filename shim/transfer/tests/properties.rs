@@ -1,0 +1,62 @@
+//! Random trees, random changes between rounds: everything must arrive exactly.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod common;
+
+use common::script::{Op, Tree, op};
+use common::{assert_same, is_root, receive, receiver, send, tempdir, transfer};
+use mycedrive_transfer::{Error, FinalRound, Round, TreeSender};
+use proptest::prelude::*;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, max_shrink_iters: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn rounds_bring_exactly_the_tree(
+        rounds in prop::collection::vec(prop::collection::vec(op(), 1..40), 1..5),
+        lost in prop::option::of(0..5_usize),
+    ) {
+        check(&rounds, lost);
+    }
+}
+
+/// Runs the operations, a round after each group. The stream of round `lost` breaks off in the
+/// middle, so that the next one has to be a full one.
+fn check(rounds: &[Vec<Op>], lost: Option<usize>) {
+    let (from, to) = (tempdir(), tempdir());
+    let tree = Tree::new(from.path());
+    let mut sender = TreeSender::new(from.path()).unwrap();
+    let mut receiver = receiver(to.path());
+    for (number, ops) in rounds.iter().enumerate() {
+        ops.iter().for_each(|op| tree.run(op));
+        if lost == Some(number) {
+            let (stream, _) = send(&mut sender, Round::Live);
+            let error = receive(&mut receiver, &stream[..stream.len() / 2]).unwrap_err();
+            assert!(matches!(error, Error::Truncated), "{error}");
+            let (stream, summary) = send(&mut sender, Round::Live);
+            assert!(!summary.full);
+            let error = receive(&mut receiver, &stream).unwrap_err();
+            assert!(matches!(error, Error::OutOfStep { .. }), "{error}");
+            sender.reset();
+        }
+        let last = FinalRound::default();
+        let kind = if number + 1 == rounds.len() {
+            Round::Final(&last)
+        } else {
+            Round::Live
+        };
+        transfer(&mut sender, &mut receiver, kind);
+        assert_same(from.path(), to.path());
+    }
+    // A fresh sender against a receiver that has a tree: a full round.
+    let mut fresh = TreeSender::new(from.path()).unwrap();
+    assert!(transfer(&mut fresh, &mut receiver, Round::Live).full);
+    assert_same(from.path(), to.path());
+}
+
+#[test]
+fn notice_what_is_not_tested() {
+    if !is_root() {
+        eprintln!("skipped: ownership, device nodes and trusted.* attributes, because not root");
+    }
+}
