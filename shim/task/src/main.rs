@@ -36,7 +36,10 @@ fn main() -> ExitCode {
         .build();
     match runtime {
         Ok(runtime) => {
-            runtime.block_on(containerd_shim::run::<shim::Program>(shim::RUNTIME, None));
+            runtime.block_on(containerd_shim::run::<shim::Program>(
+                shim::RUNTIME,
+                Some(shim::config()),
+            ));
             runtime.shutdown_background();
             ExitCode::SUCCESS
         }

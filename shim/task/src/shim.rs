@@ -30,6 +30,16 @@ use crate::{log, pod_socket, reaper, rootfs};
 /// Name under which containerd knows this runtime.
 pub const RUNTIME: &str = "io.containerd.mycedrive.v2";
 
+/// We log with `tracing`, and reap ourselves (see `reaper`). The framework looks at this before
+/// it makes a [`Program`].
+pub fn config() -> Config {
+    Config {
+        no_setup_logger: true,
+        no_reaper: true,
+        ..Config::default()
+    }
+}
+
 /// One invocation of the program.
 pub struct Program {
     id: String,
@@ -42,10 +52,7 @@ pub struct Program {
 impl Shim for Program {
     type T = TaskService;
 
-    async fn new(_runtime: &str, flags: &Flags, config: &mut Config) -> Self {
-        // We log with `tracing`, and reap ourselves (see `reaper`).
-        config.no_setup_logger = true;
-        config.no_reaper = true;
+    async fn new(_runtime: &str, flags: &Flags, _config: &mut Config) -> Self {
         Self {
             id: flags.id.clone(),
             namespace: flags.namespace.clone(),
