@@ -20,6 +20,7 @@ pub mod error;
 pub mod fault;
 pub mod files;
 pub mod machine;
+pub mod metrics;
 pub mod migrations;
 pub mod operator;
 pub mod peers;

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use crate::error::{Error, Result};
 use crate::files;
+use crate::metrics::{Counters, Seen};
 use crate::progress::{Event, Phase, Progress, Side, now_ns};
 
 type Key = (String, Side);
@@ -17,6 +18,7 @@ type Table = BTreeMap<Key, watch::Sender<Progress>>;
 #[derive(Debug, Clone)]
 pub struct Migrations {
     table: Arc<Mutex<Table>>,
+    counters: Arc<Counters>,
     dir: PathBuf,
 }
 
@@ -25,8 +27,14 @@ impl Migrations {
     pub fn new(dir: PathBuf) -> Self {
         Self {
             table: Arc::default(),
+            counters: Arc::default(),
             dir,
         }
+    }
+
+    /// What was counted since the daemon started.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// Where the logs of a migration are kept. Not made by this.
@@ -44,6 +52,7 @@ impl Migrations {
             .clone();
         Handle {
             sender,
+            counters: self.counters.clone(),
             dir: self.dir.clone(),
         }
     }
@@ -53,6 +62,7 @@ impl Migrations {
         let sender = self.lock().get(&(id.to_owned(), side))?.clone();
         Some(Handle {
             sender,
+            counters: self.counters.clone(),
             dir: self.dir.clone(),
         })
     }
@@ -146,6 +156,7 @@ fn file_name(side: Side) -> &'static str {
 #[derive(Debug, Clone)]
 pub struct Handle {
     sender: watch::Sender<Progress>,
+    counters: Arc<Counters>,
     dir: PathBuf,
 }
 
@@ -153,8 +164,10 @@ impl Handle {
     /// Changes what is shown.
     pub fn update(&self, change: impl FnOnce(&mut Progress)) {
         self.sender.send_modify(|progress| {
+            let before = Seen::of(progress);
             change(progress);
             progress.updated_ns = now_ns();
+            self.counters.changed(before, progress);
         });
     }
 

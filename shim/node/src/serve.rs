@@ -30,7 +30,7 @@ use crate::destination::{self, DestinationService};
 use crate::error::{Error, Result};
 use crate::peers::Peers;
 use crate::source::{self, SourceService};
-use crate::{files, operator, tls};
+use crate::{files, metrics, operator, tls};
 
 /// How long calls under way may take when the daemon stops.
 const GRACE: Duration = Duration::from_secs(5);
@@ -91,6 +91,9 @@ pub async fn serve_until(config: Config, stop: impl Future<Output = ()>) -> Resu
         .map_err(|error| Error::Failed(format!("node socket: {error}")))?;
     tokio::spawn(operator::server::run(app.clone(), operator_socket));
     let grpc = tokio::spawn(grpc(app.clone(), tcp));
+    if let Some(listen) = app.config.metrics.listen {
+        metrics::serve(app.clone(), listen).await?;
+    }
     let janitor = tokio::spawn(janitor::run(app.clone()));
 
     tracing::info!(
