@@ -5,7 +5,7 @@ use crate::kernel::route::{Routes, Rule};
 use crate::kernel::{nft, sysctl};
 use crate::remember::{self, Role};
 use crate::source::{own_sysctls, refuse_other_role};
-use crate::{DEVICE, Error, PREFERENCE, PodNet, QUEUE, Result, TABLE, lock};
+use crate::{DEVICE, Error, PREFERENCE, PodNet, QUEUE, Result, TABLE, lock, reply};
 use std::net::IpAddr;
 
 impl PodNet {
@@ -25,7 +25,7 @@ impl PodNet {
     ///
     /// What the kernel refused.
     pub fn unlock_destination(&self) -> Result<()> {
-        self.inside(nft::remove)
+        self.inside(|| nft::remove(lock::NAME))
     }
 
     /// Take the old addresses: on a TUN, as host addresses, with a rule that leads everything
@@ -49,6 +49,7 @@ impl PodNet {
         self.inside(|| {
             let mut links = Links::open()?;
             refuse_other_role(&mut links, Role::Destination)?;
+            nft::remove(reply::NAME)?;
             let mut routes = Routes::open()?;
             for address in old {
                 routes.delete_rule(&from(*address))?;
@@ -83,6 +84,7 @@ fn adopt(old: &[IpAddr], mtu: Option<u32>) -> Result<()> {
     };
     links.bring_up(index, mtu, QUEUE)?;
     let mut routes = Routes::open()?;
+    let mut taken = Vec::new();
     for address in old {
         match links.owner(*address) {
             Ok(_) => continue,
@@ -92,6 +94,13 @@ fn adopt(old: &[IpAddr], mtu: Option<u32>) -> Result<()> {
         links.add_address(index, *address)?;
         routes.add_route(TABLE, index, family(*address), None)?;
         routes.add_rule(&from(*address))?;
+        taken.push(*address);
+    }
+    if let Err(error) = nft::replace(&reply::table(&taken)) {
+        tracing::warn!(
+            %error,
+            "UDP servers bound to no address will answer clients of the old address from the new one"
+        );
     }
     Ok(())
 }

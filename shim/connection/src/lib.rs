@@ -25,6 +25,7 @@ mod kernel;
 mod lock;
 mod namespace;
 mod remember;
+mod reply;
 mod source;
 
 pub use error::{Error, Result};

@@ -1,6 +1,6 @@
 //! The lock: what may pass while the pod is between two nodes.
 
-use crate::kernel::nft::{Chain, Hook, Match, Rule, Verdict};
+use crate::kernel::nft::{Chain, Hook, Step, Table, Verdict};
 use crate::{CRIU_MARK, DEVICE, TABLE};
 use std::net::IpAddr;
 
@@ -8,7 +8,7 @@ use std::net::IpAddr;
 const FIRST: i32 = -400;
 /// Where packets are marked for routing by convention ("mangle"): after connection tracking,
 /// so that a translation which the pod's namespace makes goes on for its connections.
-const MARKING: i32 = -150;
+pub(crate) const MARKING: i32 = -150;
 
 /// Listener queries and reports, router and neighbour discovery (RFC 2710, RFC 4861). Without
 /// them a switch or neighbour forgets where the old address is.
@@ -16,74 +16,78 @@ const DISCOVERY: (u8, u8) = (130, 137);
 /// Version 2 listener report (RFC 3810).
 const LISTENER_REPORT: (u8, u8) = (143, 143);
 
+/// Name of the table.
+pub(crate) const NAME: &str = "mycedrive";
+
+const ACCEPT: Step = Step::Verdict(Verdict::Accept);
+const DROP: Step = Step::Verdict(Verdict::Drop);
+
 /// Nothing reaches a socket of the pod, nothing leaves one; loopback included.
-pub(crate) fn destination() -> Vec<Chain> {
-    vec![closed("input", Hook::Input), closed("output", Hook::Output)]
+pub(crate) fn destination() -> Table {
+    Table {
+        name: NAME,
+        sets: vec![],
+        chains: vec![closed("input", Hook::Input), closed("output", Hook::Output)],
+    }
 }
 
 /// As on the destination; in addition packets for the old addresses are marked, which leads
 /// them into the TUN, and only packets from the old addresses come out of it.
-pub(crate) fn source(old: &[IpAddr]) -> Vec<Chain> {
-    let mut chains = destination();
-    let marked = |matches| Rule {
-        matches,
-        mark: Some(TABLE),
-        verdict: Verdict::Accept,
-    };
+pub(crate) fn source(old: &[IpAddr]) -> Table {
     let mut rules = Vec::new();
     for address in old {
         // Marked as well: with it the check of the source address finds the way back into
         // the TUN, whatever rp_filter says.
-        rules.push(marked(vec![Match::In(DEVICE), Match::From(*address)]));
+        rules.push(vec![
+            Step::In(DEVICE),
+            Step::From(*address),
+            Step::SetMark(TABLE),
+            ACCEPT,
+        ]);
     }
-    rules.push(simple(vec![Match::In(DEVICE)], Verdict::Drop));
-    rules.push(simple(vec![Match::In("lo")], Verdict::Accept));
+    rules.push(vec![Step::In(DEVICE), DROP]);
+    rules.push(vec![Step::In("lo"), ACCEPT]);
     rules.extend(discovery());
     for address in old {
-        rules.push(marked(vec![Match::To(*address)]));
+        rules.push(vec![Step::To(*address), Step::SetMark(TABLE), ACCEPT]);
     }
-    chains.push(Chain {
+    let mut table = destination();
+    table.chains.push(Chain {
         name: "divert",
         hook: Hook::Prerouting,
         priority: MARKING,
+        reroutes: false,
         policy: Verdict::Accept,
         rules,
     });
     // Forwarding had to be switched on for the TUN; it is for the TUN only.
-    chains.push(Chain {
+    table.chains.push(Chain {
         name: "forward",
         hook: Hook::Forward,
         priority: FIRST,
+        reroutes: false,
         policy: Verdict::Drop,
         rules: vec![
-            simple(vec![Match::In(DEVICE)], Verdict::Accept),
-            simple(vec![Match::Out(DEVICE)], Verdict::Accept),
+            vec![Step::In(DEVICE), ACCEPT],
+            vec![Step::Out(DEVICE), ACCEPT],
         ],
     });
-    chains
+    table
 }
 
 fn closed(name: &'static str, hook: Hook) -> Chain {
-    let mut rules = vec![simple(vec![Match::Mark(CRIU_MARK)], Verdict::Accept)];
+    let mut rules = vec![vec![Step::Mark(CRIU_MARK), ACCEPT]];
     rules.extend(discovery());
     Chain {
         name,
         hook,
         priority: FIRST,
+        reroutes: false,
         policy: Verdict::Drop,
         rules,
     }
 }
 
-fn discovery() -> [Rule; 2] {
-    [DISCOVERY, LISTENER_REPORT]
-        .map(|(from, to)| simple(vec![Match::Icmpv6(from, to)], Verdict::Accept))
-}
-
-fn simple(matches: Vec<Match>, verdict: Verdict) -> Rule {
-    Rule {
-        matches,
-        mark: None,
-        verdict,
-    }
+fn discovery() -> [Vec<Step>; 2] {
+    [DISCOVERY, LISTENER_REPORT].map(|(from, to)| vec![Step::Icmpv6(from, to), ACCEPT])
 }

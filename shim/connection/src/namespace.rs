@@ -114,10 +114,13 @@ impl PodNet {
     pub fn open_tun(&self) -> Result<OwnedFd> {
         self.inside(|| {
             // TUNSETIFF would make a new device where there is none.
-            if Links::open()?.find(DEVICE)?.is_none() {
+            let mut links = Links::open()?;
+            if links.find(DEVICE)?.is_none() {
                 return Err(Error::NoDevice);
             }
-            tun::attach()
+            let tun = tun::attach()?;
+            links.wait_running(DEVICE)?;
+            Ok(tun)
         })
     }
 

@@ -47,7 +47,7 @@ impl PodNet {
     /// What the kernel refused; the call can be repeated.
     pub fn unlock_source(&self, old: &[IpAddr]) -> Result<()> {
         self.inside(|| {
-            nft::remove()?;
+            nft::remove(lock::NAME)?;
             let mut routes = Routes::open()?;
             for family in families(old) {
                 let moved = routes
@@ -74,7 +74,7 @@ impl PodNet {
     ///
     /// [`Error::Netlink`], [`Error::Namespace`].
     pub fn locked(&self) -> Result<bool> {
-        self.inside(nft::present)
+        self.inside(|| nft::present(lock::NAME))
     }
 }
 

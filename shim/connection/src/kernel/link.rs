@@ -6,6 +6,7 @@ use crate::{DEVICE, Error, Result};
 use libc::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST};
 use nix::sys::socket::SockProtocol;
 use std::net::IpAddr;
+use std::time::Duration;
 
 const IFLA_IFNAME: u16 = 3;
 const IFLA_MTU: u16 = 4;
@@ -21,6 +22,8 @@ const IFA_F_DEPRECATED: u32 = 0x20;
 const IFA_F_TENTATIVE: u32 = 0x40;
 const SCOPE_GLOBAL: u8 = 0;
 const FOREVER: u32 = u32::MAX;
+const RUNNING_TRIES: u32 = 500;
+const RUNNING_PAUSE: Duration = Duration::from_millis(1);
 
 pub(crate) struct Link {
     pub(crate) index: u32,
@@ -28,6 +31,8 @@ pub(crate) struct Link {
     pub(crate) alias: String,
     pub(crate) mtu: u32,
     pub(crate) loopback: bool,
+    /// Up, with carrier, and the kernel's queues are at work.
+    pub(crate) running: bool,
 }
 
 pub(crate) struct Address {
@@ -83,6 +88,19 @@ impl Links {
         self.netlink.change(message, "bring up myce0")
     }
 
+    /// Wait until packets for the device are not dropped any more. The kernel notices a reader
+    /// that has attached a moment later (linkwatch), usually within a millisecond.
+    pub(crate) fn wait_running(&mut self, name: &str) -> Result<()> {
+        for _ in 0..RUNNING_TRIES {
+            match self.find(name)? {
+                Some(link) if !link.running => std::thread::sleep(RUNNING_PAUSE),
+                _ => return Ok(()),
+            }
+        }
+        tracing::warn!(name, "the device has a reader but is not running yet");
+        Ok(())
+    }
+
     pub(crate) fn delete(&mut self, index: u32) -> Result<()> {
         let header = link_header(index, 0);
         let message = Message::new(libc::RTM_DELLINK, NLM_F_REQUEST | NLM_F_ACK, &header);
@@ -135,6 +153,7 @@ fn link(body: &[u8]) -> Option<Link> {
         alias: String::new(),
         mtu: 0,
         loopback: u16_at(body, 2)? == libc::ARPHRD_LOOPBACK,
+        running: u32_at(body, 8)? & libc::IFF_RUNNING as u32 != 0,
     };
     for (kind, value) in attributes(body.get(16..)?) {
         match kind {

@@ -21,24 +21,50 @@ fn handed_over(nets: &Nets) -> Pump {
     Pump::between(a.open_tun().unwrap(), b.open_tun().unwrap())
 }
 
-fn carries(nets: &Nets, address: &'static str) {
-    let _pump = handed_over(nets);
-    // UDP: the answer comes from the old address, or a connected socket would not take it.
-    let server = nets.b.run(move || UdpSocket::bind((address, 53)).unwrap());
-    let client = nets.client.run(move || {
+/// The client's socket, which takes answers from this address and port only.
+fn caller(nets: &Nets, address: &'static str, port: u16) -> UdpSocket {
+    let socket = nets.client.run(move || {
         let any = if address.contains(':') {
             "[::]:0"
         } else {
             "0.0.0.0:0"
         };
         let socket = UdpSocket::bind(any).unwrap();
-        socket.connect((address, 53)).unwrap();
+        socket.connect((address, port)).unwrap();
         socket
     });
-    client.set_read_timeout(Some(PATIENT)).unwrap();
+    socket.set_read_timeout(Some(PATIENT)).unwrap();
+    socket
+}
+
+fn carries(nets: &Nets, address: &'static str) {
+    let _pump = handed_over(nets);
+    // UDP: the answer comes from the old address, or a connected socket would not take it.
+    let server = nets.b.run(move || UdpSocket::bind((address, 53)).unwrap());
+    let client = caller(nets, address, 53);
     server.set_read_timeout(Some(PATIENT)).unwrap();
     client.send(b"question").unwrap();
     let mut bytes = [0; 8];
+    let (_, peer) = server.recv_from(&mut bytes).unwrap();
+    server.send_to(&bytes, peer).unwrap();
+    assert_eq!(client.recv(&mut bytes).unwrap(), 8);
+
+    // The same from a socket that is bound to no address.
+    let server = nets.b.run(|| UdpSocket::bind("[::]:54").unwrap());
+    server.set_read_timeout(Some(PATIENT)).unwrap();
+    let client = caller(nets, address, 54);
+    client.send(b"question").unwrap();
+    let (_, peer) = server.recv_from(&mut bytes).unwrap();
+    server.send_to(&bytes, peer).unwrap();
+    assert_eq!(client.recv(&mut bytes).unwrap(), 8);
+    // A client of the new address hears from that one.
+    let new = if address == OLD4 {
+        "10.2.0.2"
+    } else {
+        "fd00:2::2"
+    };
+    let client = caller(nets, new, 54);
+    client.send(b"question").unwrap();
     let (_, peer) = server.recv_from(&mut bytes).unwrap();
     server.send_to(&bytes, peer).unwrap();
     assert_eq!(client.recv(&mut bytes).unwrap(), 8);
