@@ -39,7 +39,8 @@ pub use table::Table;
 /// lets the source's clients wait.
 const ATTEMPTS: u32 = 3;
 /// How long a Start waits beyond its time when the decision is being taken.
-const GRACE: Duration = Duration::from_secs(10);
+/// The shim's own limit is three seconds above the one it tells.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// The gRPC service.
 #[derive(Debug, Clone)]
@@ -123,7 +124,16 @@ fn enter(app: &Shared, request: &ArriveRequest, wish: &Wish) -> Result<Entered> 
     let sandbox = &request.sandbox_id;
     if let Some((known, failures)) = app.destination.of_sandbox(sandbox) {
         match known.state() {
-            State::Running | State::Routed | State::Done => return Ok(Entered::Ordinary),
+            State::Running | State::Routed | State::Done => {
+                // A Start that was asked again because this daemon was restarted, or a
+                // container that crashed later and starts from its image.
+                let id = request.container.id.as_str();
+                return Ok(if known.restored().iter().any(|one| one == id) {
+                    Entered::Migration(known, false)
+                } else {
+                    Entered::Ordinary
+                });
+            }
             State::Lost => {
                 return Ok(Entered::Refused(known.handle.snapshot().message));
             }
@@ -175,6 +185,9 @@ async fn wait(migration: &Migration, name: &str, id: &str, limit: Duration) -> A
             false
         });
         if let Some(answer) = answer {
+            if answer == Answer::Running && !migration.restored().iter().any(|one| one == id) {
+                return reply(Code::OUTCOME_ORDINARY, "", &migration.details.id);
+            }
             return answered(migration, answer);
         }
         let left = until.saturating_duration_since(Instant::now());
@@ -225,6 +238,12 @@ fn reply(outcome: Code, message: impl Into<String>, migration: &str) -> ArriveRe
         migration_id: migration.to_owned(),
         ..ArriveReply::default()
     }
+}
+
+/// The migration by which a pod came here and whose old connections are still carried.
+pub fn routed(app: &Shared, sandbox: &str) -> Option<String> {
+    let (migration, _) = app.destination.of_sandbox(sandbox)?;
+    (migration.state() == State::Routed).then(|| migration.details.id.clone())
 }
 
 /// A container of a pod goes: see `Node.Leave` in node.proto. Also tells the source's side.

@@ -34,7 +34,7 @@ use crate::fault;
 use crate::operator::Decide;
 use crate::peers::PeerInfo;
 
-pub use migration::{Details, Migration};
+pub use migration::{Details, Migration, lock};
 use refusal::Refusal;
 pub use table::Table;
 pub use trees::{ROOTFS, id_of};

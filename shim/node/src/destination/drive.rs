@@ -24,6 +24,7 @@ use crate::app::Shared;
 use crate::blocks::{BlockReader, Ended, QUEUE, pump};
 use crate::error::{Error, Result};
 use crate::progress::{Phase, now_ns};
+use crate::source::lock;
 use crate::{fault, files};
 
 /// A round that brought less than this many bytes is worth no other one.
@@ -127,9 +128,7 @@ impl Task {
 
     fn accept(&mut self, manifest: &Manifest) {
         let migration = &self.migration;
-        if let Ok(mut addresses) = migration.addresses.lock() {
-            addresses.clone_from(&manifest.addresses);
-        }
+        lock(&migration.addresses).clone_from(&manifest.addresses);
         migration.handle.update(|progress| {
             progress.peer.clone_from(&manifest.node_name);
             progress.round_total = manifest.tree_bytes;
@@ -362,16 +361,16 @@ impl Task {
             let meeting = self.migration.meeting.borrow();
             (meeting.here().clone(), meeting.running())
         };
-        let (manifest, staging) = (manifest.clone(), self.staging.clone());
-        tokio::task::spawn_blocking(move || places.settle(&manifest, &here, &staging))
+        let (manifest, staging, places_of) = (manifest.clone(), self.staging.clone(), here.clone());
+        tokio::task::spawn_blocking(move || places.settle(&manifest, &places_of, &staging))
             .await
             .map_err(|error| Error::Failed(error.to_string()))??;
         let images = self.app.config.images_of(&details.id);
         let limit = self.app.config.migration.step_timeout;
         let shim = self.app.shims.connect(&details.sandbox).await?;
-        let restored = shim.restore(&details.id, &images, &running, limit).await;
-        finish::keep_logs(&self.app, &self.migration, &images);
-        let restored = restored?;
+        let ids = running.iter().filter_map(|name| here.get(name));
+        *lock(&self.migration.restored) = ids.map(|arrival| arrival.container.id.clone()).collect();
+        let restored = shim.restore(&details.id, &images, &running, limit).await?;
         let text = format!("{} ms", restored.milliseconds);
         self.migration.handle.event("restored", text);
         fault::hit(FaultPoint::DestinationAfterRestore).await

@@ -1,6 +1,5 @@
 //! After the decision: run and tell, or undo and tell; then the old connections.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,8 +15,8 @@ use super::route;
 use super::source::{Heard, Source};
 use crate::app::Shared;
 use crate::error::Result;
+use crate::fault;
 use crate::progress::now_ns;
-use crate::{fault, files};
 
 /// Longest pause between two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -289,21 +288,6 @@ pub fn clean(app: &Shared, migration: &Migration) {
             && error.kind() != std::io::ErrorKind::NotFound
         {
             tracing::warn!(folder = %folder.display(), %error, "cannot remove");
-        }
-    }
-}
-
-/// CRIU's own logs stay with the migration.
-pub fn keep_logs(app: &Shared, migration: &Migration, images: &Path) {
-    let to = app.migrations.log_dir(&migration.details.id);
-    let running = migration.meeting.borrow().running();
-    for name in running {
-        let log = images.join(&name).join("restore.log");
-        if let Ok(text) = std::fs::read(&log) {
-            let kept = to.join(format!("restore-{name}.log"));
-            if let Err(error) = files::write_private(&kept, &text) {
-                tracing::warn!(%error, "cannot keep the log of the restore");
-            }
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use mycedrive_handover::destination::{Action, Destination, Event, State, Step};
 use mycedrive_handover::journal::Journal;
@@ -17,6 +17,7 @@ use crate::app::App;
 use crate::error::{Error, Result};
 use crate::migrations::Handle;
 use crate::progress::{Phase, Progress, Side, now_ns};
+use crate::source::lock;
 
 /// What a restarted daemon must know about a migration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +57,9 @@ pub struct Entry {
     /// The old addresses, with `run`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<String>,
+    /// Ids of the containers that were restored, with `run`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub containers: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -75,6 +79,8 @@ pub struct Migration {
     pub meeting: watch::Sender<Meeting>,
     /// The source pod's addresses, once they are known.
     pub addresses: Mutex<Vec<String>>,
+    /// Ids of the containers that were restored.
+    pub restored: Mutex<Vec<String>>,
     /// Bytes on the wire so far.
     pub received: Arc<AtomicU64>,
     /// The source was asked to freeze.
@@ -91,7 +97,7 @@ impl Migration {
         let (machine, actions) = Destination::open();
         let (mut journal, _) =
             Journal::open::<Entry>(&journal_folder(app), &details.id).map_err(Error::of_journal)?;
-        record(&mut journal, &actions, Some(details.clone()), &[])?;
+        record(&mut journal, &actions, Some(details.clone()), &[], &[])?;
         Ok(Self::assemble(app, details, Core { machine, journal }))
     }
 
@@ -103,18 +109,18 @@ impl Migration {
         let Some(details) = entries.iter().find_map(|entry| entry.details.clone()) else {
             return Ok(None);
         };
-        let addresses = entries
-            .iter()
-            .map(|entry| entry.addresses.clone())
-            .find(|list| !list.is_empty())
+        let run = entries.iter().find(|entry| entry.step == Step::Run);
+        let (addresses, restored) = run
+            .map(|entry| (entry.addresses.clone(), entry.containers.clone()))
             .unwrap_or_default();
         let steps: Vec<Step> = entries.into_iter().map(|entry| entry.step).collect();
         let Some((machine, actions)) = Destination::recover(&steps) else {
             return Ok(None);
         };
-        record(&mut journal, &actions, None, &[])?;
+        record(&mut journal, &actions, None, &[], &[])?;
         let one = Self::assemble(app, details, Core { machine, journal });
-        *one.addresses.lock().unwrap_or_else(PoisonError::into_inner) = addresses;
+        *lock(&one.addresses) = addresses;
+        *lock(&one.restored) = restored;
         one.show();
         Ok(Some((one, without_records(actions))))
     }
@@ -130,6 +136,7 @@ impl Migration {
             details,
             meeting: watch::Sender::default(),
             addresses: Mutex::default(),
+            restored: Mutex::default(),
             received: Arc::default(),
             froze: false.into(),
             pod_gone: CancellationToken::new(),
@@ -142,13 +149,13 @@ impl Migration {
     /// effect; the actions that are left are the caller's. Writes and syncs a small file, so it
     /// is called seldom and blocks shortly.
     pub fn apply(&self, event: Event) -> Result<Vec<Action>> {
-        let addresses = self.addresses();
-        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        let (addresses, restored) = (self.addresses(), self.restored());
+        let mut core = lock(&self.core);
         let before = core.machine.state().clone();
         let mut next = core.machine.clone();
         tracing::debug!(migration = %self.details.id, ?event, state = before.name(), "destination");
         let actions = next.on(event);
-        record(&mut core.journal, &actions, None, &addresses)?;
+        record(&mut core.journal, &actions, None, &addresses, &restored)?;
         core.machine = next;
         let changed = *core.machine.state() != before;
         drop(core);
@@ -160,16 +167,18 @@ impl Migration {
 
     /// Where it is.
     pub fn state(&self) -> State {
-        let core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        let core = lock(&self.core);
         core.machine.state().clone()
     }
 
     /// The source pod's addresses.
     pub fn addresses(&self) -> Vec<String> {
-        self.addresses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.addresses).clone()
+    }
+
+    /// Ids of the containers that were restored.
+    pub fn restored(&self) -> Vec<String> {
+        lock(&self.restored).clone()
     }
 
     /// Asks the task to give up, when `RUN` is not recorded yet.
@@ -228,7 +237,7 @@ pub fn abort_unknown(app: &App, id: &str) -> Result<Vec<Action>> {
     let (mut journal, entries) = Journal::open::<Entry>(&folder, id).map_err(Error::of_journal)?;
     let (_, actions) = Destination::unknown();
     if entries.is_empty() {
-        record(&mut journal, &actions, None, &[])?;
+        record(&mut journal, &actions, None, &[], &[])?;
     }
     Ok(without_records(actions))
 }
@@ -259,18 +268,20 @@ fn record(
     actions: &[Action],
     mut details: Option<Details>,
     addresses: &[String],
+    restored: &[String],
 ) -> Result<()> {
     for action in actions {
         if let Action::Record(step) = action {
-            let addresses = match step {
-                Step::Run => addresses.to_vec(),
-                _ => vec![],
+            let (addresses, containers) = match step {
+                Step::Run => (addresses.to_vec(), restored.to_vec()),
+                _ => (vec![], vec![]),
             };
             let entry = Entry {
                 at_ns: now_ns(),
                 step: step.clone(),
                 details: details.take(),
                 addresses,
+                containers,
             };
             journal.append(&entry).map_err(Error::of_journal)?;
         }

@@ -165,7 +165,14 @@ async fn step(app: &Shared, migration: &Arc<Migration>, thaw: bool) -> Result<()
     if thaw {
         fault::hit(FaultPoint::SourceBeforeResume).await?;
         let shim = app.shims.connect(&details.sandbox).await?;
-        shim.resume(&details.id, limit).await?;
+        if let Err(error) = shim.resume(&details.id, limit).await {
+            // A freeze that never began, in a pod that came here by another migration.
+            let pod = shim.describe().await?;
+            if pod.migration_id == details.id {
+                return Err(error);
+            }
+            tracing::debug!(%error, "the pod is not frozen");
+        }
         route::give_back(app, migration).await;
         fault::hit(FaultPoint::SourceAfterResume).await
     } else {

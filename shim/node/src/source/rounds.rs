@@ -1,7 +1,7 @@
 //! Copy and Freeze: what the source sends.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ use super::{decide, open, route};
 use crate::app::Shared;
 use crate::blocks::{BlockWriter, QUEUE};
 use crate::error::{Error, Result};
-use crate::shims::app_containers;
+use crate::shims::{Shim, app_containers};
 use crate::{fault, files};
 
 type Sender = mpsc::Sender<Result<Block, Status>>;
@@ -138,6 +138,7 @@ async fn freeze_and_send(app: &Shared, migration: &Arc<Migration>, sender: &Send
         .collect();
     let folder = open::images(app, &details.id);
     files::make_private_dir(&folder)?;
+    end_earlier_route(app, &shim, &details.sandbox).await;
     route::prepare(app, migration).await;
     let frozen = shim
         .freeze(&details.id, details.keep_connections, limit)
@@ -186,9 +187,20 @@ async fn freeze_and_send(app: &Shared, migration: &Arc<Migration>, sender: &Send
     let ((), sent) = tokio::join!(dumping, sending);
     let digest = sent.map_err(|error| Error::Failed(error.to_string()))??;
     *lock(&migration.digest) = Some(digest);
-    keep_logs(app, migration, &folder);
     migration.handle.event("sent", String::new());
     fault::hit(FaultPoint::SourceAfterFinal).await
+}
+
+/// A pod that came here keeps the old addresses until its old connections have ended; the open
+/// has seen that they have. It leaves with its own address only.
+async fn end_earlier_route(app: &Shared, shim: &Shim, sandbox: &str) {
+    let Some(earlier) = crate::destination::routed(app, sandbox) else {
+        return;
+    };
+    let limit = app.config.migration.step_timeout;
+    if let Err(error) = shim.drop_route(&earlier, limit).await {
+        tracing::warn!(%error, "the addresses of an earlier migration stay");
+    }
 }
 
 /// The dump that goes on while its images are sent.
@@ -282,20 +294,6 @@ fn writer(migration: &Migration, sender: &Sender) -> Result<FrameWriter<BlockWri
     };
     let sink = BlockWriter::new(sender.clone(), migration.sent.clone());
     FrameWriter::new(sink, &options).map_err(failed)
-}
-
-/// CRIU's own logs stay with the migration.
-fn keep_logs(app: &Shared, migration: &Migration, folder: &Path) {
-    let to = app.migrations.log_dir(&migration.details.id);
-    for name in lock(&migration.trees).containers().keys() {
-        let log = folder.join(name).join("dump.log");
-        if let Ok(text) = std::fs::read(&log) {
-            let kept = to.join(format!("dump-{name}.log"));
-            if let Err(error) = files::write_private(&kept, &text) {
-                tracing::warn!(%error, "cannot keep the log of the dump");
-            }
-        }
-    }
 }
 
 fn refuse(sender: &Sender, error: Error) {

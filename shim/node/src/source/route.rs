@@ -51,8 +51,16 @@ pub async fn give_back(app: &Shared, migration: &Migration) {
     let Some(pump) = app.relays.remove(&migration.details.id, Side::Source) else {
         return;
     };
+    let addresses = addresses(migration);
     let given = match net(migration) {
-        Ok(net) => pump.give_back(net).await,
+        Ok(net) => {
+            // The shim did so when it had frozen; otherwise the TUN is still there.
+            let ours = net.clone();
+            if let Err(error) = blocking(move || ours.unlock_source(&addresses)).await {
+                tracing::warn!(%error, "cannot undo the diversion of packets");
+            }
+            pump.give_back(net).await
+        }
         Err(error) => Err(error),
     };
     match given {
