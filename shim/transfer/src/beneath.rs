@@ -161,6 +161,3 @@ impl ParentCache {
         self.last = None;
     }
 }
-
-#[cfg(test)]
-mod tests;

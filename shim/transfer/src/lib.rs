@@ -76,6 +76,8 @@
 mod beneath;
 mod budget;
 mod error;
+#[cfg(test)]
+mod hostile_tests;
 mod image;
 mod limiter;
 mod tree;

@@ -7,6 +7,8 @@ mod frame;
 mod reader;
 mod writer;
 
+#[cfg(test)]
+pub(crate) use chunk::{ChunkReader, ChunkWriter};
 pub(crate) use decode::MAX_NAME;
 pub(crate) use frame::{Attributes, Digest, Frame, Time, XattrList};
 pub use reader::{FrameReader, Section};
@@ -25,6 +27,3 @@ pub(crate) const MAX_CHUNK: usize = 256 * 1024;
 pub(crate) const MAX_WINDOW_LOG: u32 = 22;
 /// Longest path in bytes. Longer than PATH_MAX because deep trees can be built step by step.
 pub(crate) const MAX_PATH: usize = 32 * 1024;
-
-#[cfg(test)]
-mod tests;
