@@ -19,11 +19,10 @@ pub(super) async fn checkpoint(
         connections,
     } = checkpoint;
     runtime::private_directory(&image_dir)?;
-    runtime::private_directory(&work_dir)?;
+    let (criu_log, runtime_log) = runtime::logs(&work_dir, "dump.log")?;
     config::write(&target.bundle, &Config::checkpoint(purpose, connections))?;
     stopped::record(&image_dir, &Freezer::of_process(pid)?.processes()?)?;
 
-    let runtime_log = runtime::log(&work_dir);
     let mut command = runtime::command(&target, &runtime_log, "checkpoint");
     runtime::shared_flags(&mut command, &target, &image_dir, &work_dir);
     // Connections that the program has not accepted yet have no process to be kept in.
@@ -33,7 +32,6 @@ pub(super) async fn checkpoint(
     }
     command.arg(&target.id);
 
-    let criu_log = work_dir.join("dump.log");
     let failed = |cause| EngineError::Checkpoint {
         container: target.name.clone(),
         cause,

@@ -28,12 +28,11 @@ pub(super) async fn restore(
         purpose,
         connections,
     } = restore;
-    runtime::private_directory(&work_dir)?;
+    let (criu_log, runtime_log) = runtime::logs(&work_dir, "restore.log")?;
     let were_stopped = stopped::read(&image_dir)?;
     config::write(&target.bundle, &Config::restore(purpose, connections))?;
     let limits = Limits::of(&spec::read(&target.bundle)?);
 
-    let runtime_log = runtime::log(&work_dir);
     let mut command = runtime::command(&target, &runtime_log, "restore");
     runtime::shared_flags(&mut command, &target, &image_dir, &work_dir);
     command.arg("--detach").arg("--bundle").arg(&target.bundle);
@@ -58,7 +57,6 @@ pub(super) async fn restore(
     }
     command.arg(&target.id);
 
-    let criu_log = work_dir.join("restore.log");
     let failed = |cause| EngineError::Restore {
         container: target.name.clone(),
         cause,

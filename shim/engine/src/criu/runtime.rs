@@ -1,6 +1,7 @@
 //! The OCI runtime's command line.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -46,9 +47,20 @@ pub(super) fn shared_flags(command: &mut Command, target: &Target, image: &Path,
     }
 }
 
-/// Path of the runtime's own log.
-pub(super) fn log(work: &Path) -> PathBuf {
-    work.join("runtime.log")
+/// Makes the directory for logs, with no log of an earlier attempt in it (the runtime appends to
+/// its own). Returns the paths of the engine's log, called `name`, and of the runtime's.
+pub(super) fn logs(work: &Path, name: &str) -> Result<(PathBuf, PathBuf), EngineError> {
+    private_directory(work)?;
+    let logs = (work.join(name), work.join("runtime.log"));
+    for log in [&logs.0, &logs.1] {
+        match fs::remove_file(log) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(EngineError::io("remove", log)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(logs)
 }
 
 /// Makes a directory that only root can enter, and those above it.

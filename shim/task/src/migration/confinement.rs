@@ -89,9 +89,7 @@ fn canonical(value: &Value) -> String {
             members.sort_by_key(|(name, _)| name.as_str());
             let members: Vec<String> = members
                 .into_iter()
-                .map(|(name, value)| {
-                    format!("{}:{}", Value::from(name.as_str()), canonical(value))
-                })
+                .map(|(name, value)| format!("{}:{}", Value::from(name.as_str()), canonical(value)))
                 .collect();
             format!("{{{}}}", members.join(","))
         }

@@ -76,7 +76,10 @@ pub async fn leave(request: LeaveRequest) {
     };
     match timeout(LEAVE_LIMIT, call).await {
         Ok(Ok(_)) => {}
-        Ok(Err(error)) => debug!(error, "the node daemon was not told that a container leaves"),
+        Ok(Err(error)) => debug!(
+            error,
+            "the node daemon was not told that a container leaves"
+        ),
         Err(_) => warn!("the node daemon did not answer Leave in time"),
     }
 }
@@ -103,7 +106,10 @@ async fn connect() -> Result<NodeClient, Failure> {
     match timeout(CONNECT_LIMIT, Client::connect(&address)).await {
         Ok(Ok(client)) => Ok(NodeClient::new(client)),
         Ok(Err(error)) => Err(Failure::Unreachable(format!("{}: {error}", path.display()))),
-        Err(_) => Err(Failure::Unreachable(format!("{}: no answer", path.display()))),
+        Err(_) => Err(Failure::Unreachable(format!(
+            "{}: no answer",
+            path.display()
+        ))),
     }
 }
 

@@ -82,9 +82,7 @@ impl Migrator {
             let image = image_dir.join(&container.name);
             let work = log_directory(&id, &container.name);
             restores.spawn(async move {
-                let pid = migrator
-                    .restore_one(&container, image, work, keep)
-                    .await?;
+                let pid = migrator.restore_one(&container, image, work, keep).await?;
                 Ok((container.name.clone(), pid))
             });
         }
@@ -92,7 +90,9 @@ impl Migrator {
         let mut result = Ok(());
         while let Some(restored) = restores.join_next().await {
             let restored = restored.unwrap_or_else(|error| {
-                Err(Error::Unavailable(format!("a restore was cut short: {error}")))
+                Err(Error::Unavailable(format!(
+                    "a restore was cut short: {error}"
+                )))
             });
             match restored {
                 Ok(one) => pids.push(one),
@@ -227,9 +227,7 @@ impl Migrator {
     fn waiting(&self, name: &str) -> Result<Arc<Container>> {
         self.apps()
             .into_iter()
-            .find(|container| {
-                container.name == name && container.init.state() == State::Waiting
-            })
+            .find(|container| container.name == name && container.init.state() == State::Waiting)
             .ok_or_else(|| {
                 Error::Precondition(format!(
                     "no container {name} waits in this pod to be restored; was it deleted?"

@@ -142,7 +142,9 @@ async fn blocking<T: Send + 'static>(
 ) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        Err(error) => Err(Error::Unavailable(format!("a helper thread ended: {error}"))),
+        Err(error) => Err(Error::Unavailable(format!(
+            "a helper thread ended: {error}"
+        ))),
     }
 }
 

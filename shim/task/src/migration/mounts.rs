@@ -37,7 +37,9 @@ pub fn of(spec: &Spec) -> Vec<Mount> {
                 .filter_map(Value::as_str)
                 .collect();
             let bind = text("type") == "bind"
-                || options.iter().any(|option| matches!(*option, "bind" | "rbind"));
+                || options
+                    .iter()
+                    .any(|option| matches!(*option, "bind" | "rbind"));
             let writable = !options.contains(&"ro");
             let (source, destination) = (text("source"), text("destination"));
             Mount {

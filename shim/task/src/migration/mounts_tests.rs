@@ -28,7 +28,7 @@ impl Drop for Directory {
     }
 }
 
-fn moving(mounts: Value, volumes: &str) -> Vec<String> {
+fn moving(mounts: &Value, volumes: &str) -> Vec<String> {
     let spec = Spec::from_json(json!({ "mounts": mounts, "annotations": { VOLUMES: volumes } }));
     of(&spec)
         .into_iter()
@@ -53,7 +53,7 @@ fn what_the_pod_owns_on_this_node_moves() {
         { "destination": "/d", "type": "bind", "source": volume("kubernetes.io~configmap") },
         { "destination": "/e", "type": "bind", "options": ["ro"], "source": volume("kubernetes.io~empty-dir") },
     ]);
-    assert_eq!(moving(mounts, ""), ["/dev/shm", "/a", "/b"]);
+    assert_eq!(moving(&mounts, ""), ["/dev/shm", "/a", "/b"]);
 }
 
 #[test]
@@ -61,14 +61,14 @@ fn other_host_paths_move_when_they_are_named() {
     let directory = Directory::new("named");
     let source = directory.below("data");
     let mounts = json!([{ "destination": "/data", "type": "bind", "source": source }]);
-    assert!(moving(mounts.clone(), "").is_empty());
-    assert!(moving(mounts.clone(), "/other").is_empty());
-    assert_eq!(moving(mounts.clone(), "/other, /data"), ["/data"]);
-    assert_eq!(moving(mounts, &source), ["/data"]);
+    assert!(moving(&mounts, "").is_empty());
+    assert!(moving(&mounts, "/other").is_empty());
+    assert_eq!(moving(&mounts, "/other, /data"), ["/data"]);
+    assert_eq!(moving(&mounts, &source), ["/data"]);
 }
 
 #[test]
 fn a_file_never_moves() {
     let mounts = json!([{ "destination": "/etc/hosts", "type": "bind", "source": "/etc/hosts" }]);
-    assert!(moving(mounts, "/etc/hosts").is_empty());
+    assert!(moving(&mounts, "/etc/hosts").is_empty());
 }

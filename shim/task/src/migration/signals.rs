@@ -42,9 +42,7 @@ pub async fn kill(pod: &Arc<Pod>, container: &Arc<Container>, signal: u32) -> Re
         return Ok(true);
     }
     info!(id = %container.id, signal, "the signal waits for the end of the migration");
-    pod.migration
-        .signals()
-        .insert(container.id.clone(), signal);
+    pod.migration.signals().insert(container.id.clone(), signal);
     if !is_source {
         // Before RUN that aborts the migration.
         leave(pod, container, false);

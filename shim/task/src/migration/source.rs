@@ -76,7 +76,9 @@ impl Migrator {
         self.earlier_connections().await?;
         self.drop_addresses().await?;
         let containers = self.running()?;
-        let addresses = self.network(mycedrive_connection::PodNet::addresses).await?;
+        let addresses = self
+            .network(mycedrive_connection::PodNet::addresses)
+            .await?;
 
         // From here on no exec starts. Those that run are let finish.
         for (index, container) in containers.iter().enumerate() {
@@ -311,9 +313,7 @@ impl Migrator {
         if addresses.is_empty() {
             return Ok(());
         }
-        let count = self
-            .network(move |net| net.connections(&addresses))
-            .await?;
+        let count = self.network(move |net| net.connections(&addresses)).await?;
         if count == 0 {
             return Ok(());
         }
@@ -355,7 +355,10 @@ pub(super) fn wait_empty(freezers: &[Freezer]) -> bool {
     // A group that is gone cannot be listed.
     let gone = |freezer: &Freezer| !freezer.directory().exists();
     while Instant::now() < deadline {
-        if freezers.iter().all(|freezer| gone(freezer) || empty(freezer)) {
+        if freezers
+            .iter()
+            .all(|freezer| gone(freezer) || empty(freezer))
+        {
             return true;
         }
         std::thread::sleep(Duration::from_millis(1));

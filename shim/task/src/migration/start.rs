@@ -119,7 +119,10 @@ pub async fn arrive(pod: &Arc<Pod>, container: &Arc<Container>) -> Result<Arriva
 /// came by one.
 pub fn leave(pod: &Arc<Pod>, container: &Container, pod_gone: bool) {
     let concerned = *pod.migration.state() != Migration::None
-        || container.spec.annotation(annotation::MIGRATE_FROM).is_some();
+        || container
+            .spec
+            .annotation(annotation::MIGRATE_FROM)
+            .is_some();
     let Some(facts) = pod.facts() else { return };
     if !concerned {
         return;

@@ -116,11 +116,6 @@ impl Migration {
         }
     }
 
-    /// Whether the pod runs on another node now.
-    pub fn is_held(&self) -> bool {
-        matches!(self, Self::Source(source) if source.stage == SourceStage::Held)
-    }
-
     /// A source that may be frozen: a pod in no migration, or one that came here and runs.
     pub fn check_freeze(&self, id: &str) -> Result<Check> {
         match self {
