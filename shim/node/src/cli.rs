@@ -12,6 +12,7 @@ mod watch;
 mod tests;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 
@@ -25,6 +26,9 @@ use crate::serve;
 pub use args::Args;
 use args::{Command, ConfigCommand};
 use output::{json, line, print};
+
+/// How long threads of the daemon may take after everything else has ended.
+const LAST_MOMENT: Duration = Duration::from_secs(2);
 
 /// Parses the command line, does what it says.
 pub fn main() -> ExitCode {
@@ -45,8 +49,11 @@ fn run(args: Args) -> Result<ExitCode> {
         Command::Serve => {
             let config = Config::load(file)?;
             serve::logging::start(&config.log)?;
-            runtime(true)?.block_on(serve::serve(config))?;
-            Ok(ExitCode::SUCCESS)
+            let runtime = runtime(true)?;
+            let served = runtime.block_on(serve::serve(config));
+            // A thread that waits for the kernel must not keep the process.
+            runtime.shutdown_timeout(LAST_MOMENT);
+            served.map(|()| ExitCode::SUCCESS)
         }
         other => {
             let config = Config::load(file)?;

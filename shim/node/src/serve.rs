@@ -68,6 +68,7 @@ pub async fn serve_until(config: Config, stop: impl Future<Output = ()>) -> Resu
             Error::Failed(format!("cannot listen on {}: {error}", config.listen))
         })?,
     };
+    let listen = tcp.local_addr().ok();
     let node_socket = match passed.unix {
         Some(listener) => listener,
         None => sockets::listen(&config.node_socket()).await?,
@@ -98,7 +99,7 @@ pub async fn serve_until(config: Config, stop: impl Future<Output = ()>) -> Resu
 
     tracing::info!(
         node = %app.config.node_name,
-        listen = %app.config.listen,
+        listen = ?listen,
         advertise = %app.config.advertise,
         run_dir = %app.config.run_dir.display(),
         "ready"
@@ -108,10 +109,10 @@ pub async fn serve_until(config: Config, stop: impl Future<Output = ()>) -> Resu
     notify(&[NotifyState::Stopping]);
     app.stopping.cancel();
     janitor.abort();
-    if tokio::time::timeout(GRACE, grpc).await.is_err() {
-        tracing::info!("calls from other nodes were still under way");
+    let calls = async { tokio::join!(grpc, node.shutdown()) };
+    if tokio::time::timeout(GRACE, calls).await.is_err() {
+        tracing::info!("calls were still under way");
     }
-    let _ = tokio::time::timeout(GRACE, node.shutdown()).await;
     for socket in [app.config.node_socket(), app.config.operator_socket()] {
         let _ = std::fs::remove_file(socket);
     }
