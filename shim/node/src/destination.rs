@@ -90,6 +90,9 @@ pub async fn arrive(app: &Shared, request: ArriveRequest) -> Result<ArriveReply>
         Ok(None) => return Ok(reply(Code::OUTCOME_ORDINARY, "", "")),
         Err(error) => return Ok(reply(Code::OUTCOME_REFUSED, error.to_string(), "")),
     };
+    if let Some((before, _)) = app.destination.of_sandbox(&request.sandbox_id) {
+        finish::settled(&before).await;
+    }
     let (migration, new) = match enter(app, &request, &wish)? {
         Entered::Ordinary => return Ok(reply(Code::OUTCOME_ORDINARY, "", "")),
         Entered::Refused(reason) => return Ok(reply(Code::OUTCOME_REFUSED, reason, "")),

@@ -93,6 +93,7 @@ impl Task {
         fault::hit(FaultPoint::DestinationAfterOpenRecorded).await?;
         files::make_private_dir(&self.staging)?;
         let mut source = Source::dial(&self.app, &self.migration).await?;
+        self.migration.contacted.store(true, Ordering::Relaxed);
         let manifest = self.open(&mut source).await?;
         source::check(&self.app, &manifest, &self.staging).await?;
         self.accept(&manifest);

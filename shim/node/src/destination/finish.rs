@@ -1,6 +1,7 @@
 //! After the decision: run and tell, or undo and tell; then the old connections.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use mycedrive_handover::destination::{Action, Event, State};
@@ -22,6 +23,8 @@ use crate::progress::now_ns;
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 /// How long the answer "failed" waits for the shim to undo.
 const UNDO_TIME: Duration = Duration::from_secs(15);
+/// How long a new attempt waits for the end of the one before.
+const SETTLE_TIME: Duration = Duration::from_secs(5);
 /// A shim that nobody answers for so long is gone, and the pod with it.
 const GONE: Duration = Duration::from_secs(10);
 
@@ -140,6 +143,14 @@ pub async fn resume(app: &Shared, migration: &Arc<Migration>) {
     }
 }
 
+/// Waits a little for a migration that is being undone, so that a new one can begin.
+pub async fn settled(migration: &Migration) {
+    let until = Instant::now() + SETTLE_TIME;
+    while matches!(migration.state(), State::Aborting { .. }) && Instant::now() < until {
+        sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// Nothing was decided yet and something failed: this node will never run the pod.
 pub async fn abort(app: &Shared, migration: &Arc<Migration>, reason: String) {
     tracing::warn!(%reason, "the migration is given up");
@@ -156,6 +167,9 @@ pub async fn abort(app: &Shared, migration: &Arc<Migration>, reason: String) {
         wait = (wait * 2).min(LONGEST_PAUSE);
     }
     migration.handle.event("abort", reason);
+    if migration.froze.load(Ordering::Relaxed) {
+        app.destination.count_failure(&migration.details.sandbox);
+    }
     aborted(app, migration).await;
 }
 
@@ -171,7 +185,11 @@ pub async fn aborted(app: &Shared, migration: &Arc<Migration>) {
         tracing::warn!("an injected error has no effect on an abort");
     }
     let telling = async {
-        let heard = tell(app, migration, Decision::Aborted, &reason).await;
+        let heard = if migration.contacted.load(Ordering::Relaxed) {
+            tell(app, migration, Decision::Aborted, &reason).await
+        } else {
+            Some(Heard::Unknown)
+        };
         if heard.is_some() {
             apply_until_done(app, migration, &Event::AbortAcknowledged).await;
         }

@@ -2,7 +2,7 @@
 //! rendezvous of its containers.
 
 use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use mycedrive_handover::destination::{Action, Destination, Event, State, Step};
@@ -83,6 +83,8 @@ pub struct Migration {
     pub restored: Mutex<Vec<String>>,
     /// Bytes on the wire so far.
     pub received: Arc<AtomicU64>,
+    /// The source may know of this migration.
+    pub contacted: std::sync::atomic::AtomicBool,
     /// The source was asked to freeze.
     pub froze: std::sync::atomic::AtomicBool,
     /// Cancelled when this pod goes.
@@ -119,6 +121,7 @@ impl Migration {
         };
         record(&mut journal, &actions, None, &[], &[])?;
         let one = Self::assemble(app, details, Core { machine, journal });
+        one.contacted.store(true, Ordering::Relaxed);
         *lock(&one.addresses) = addresses;
         *lock(&one.restored) = restored;
         one.show();
@@ -138,6 +141,7 @@ impl Migration {
             addresses: Mutex::default(),
             restored: Mutex::default(),
             received: Arc::default(),
+            contacted: false.into(),
             froze: false.into(),
             pod_gone: CancellationToken::new(),
             cancelled: watch::Sender::default(),

@@ -1,0 +1,442 @@
+//! Two daemons, as processes, with shims and containerd played by the test: migrations that
+//! succeed, that are refused, and that are broken at every step.
+#![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+#[path = "two_nodes/fake.rs"]
+mod fake;
+#[path = "two_nodes/node.rs"]
+mod node;
+
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use fake::{Shared, Shim};
+use mycedrive_proto::node::ArriveReply;
+use mycedrive_proto::node::arrive_reply::Outcome;
+use mycedrive_proto::shim::{Container, ContainerState};
+use node::Node;
+
+const LONG: Duration = Duration::from_secs(30);
+
+/// Two nodes, a pod with one container on A, its counterpart on B.
+struct Pair {
+    root: tempfile::TempDir,
+    a: Node,
+    b: Node,
+    world: Shared,
+    old: Shim,
+    new: Shim,
+    container: Container,
+    _servers: Vec<ttrpc::r#async::Server>,
+}
+
+impl Pair {
+    async fn new(more: &str) -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let world = Shared::default();
+        let a = Node::new(root.path(), "node-a", more).await;
+        let b = Node::new(root.path(), "node-b", more).await;
+        let old = Shim::new(&world, 0, "redis-0", root.path());
+        let new = Shim::new(&world, 1, "redis-1", root.path());
+        let upper = root.path().join("upper-a");
+        let running = ContainerState::CONTAINER_STATE_RUNNING;
+        old.container("app", "redis@a", running, &upper);
+        std::fs::create_dir_all(upper.join("data")).unwrap();
+        std::fs::write(upper.join("data/file"), "content").unwrap();
+        let waiting = ContainerState::CONTAINER_STATE_WAITING;
+        let upper = root.path().join("upper-b");
+        let container = new.container("app", "redis@b", waiting, &upper);
+        let servers = vec![
+            old.serve(&a.dir.join("run")).await,
+            new.serve(&b.dir.join("run")).await,
+        ];
+        Self {
+            root,
+            a,
+            b,
+            world,
+            old,
+            new,
+            container,
+            _servers: servers,
+        }
+    }
+
+    fn from(&self) -> String {
+        format!("127.0.0.1:{}/shop/redis-0", self.a.port)
+    }
+
+    async fn start(&self) -> ArriveReply {
+        let annotations = [("migrate-from", self.from())];
+        self.b
+            .arrive(&self.new, &self.container, &annotations, LONG)
+            .await
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.root.path().join(name)
+    }
+
+    async fn until(&self, what: &str, check: impl Fn(&fake::World) -> bool) {
+        let deadline = Instant::now() + LONG;
+        while !check(&self.world.lock().unwrap()) {
+            assert!(
+                Instant::now() < deadline,
+                "never {what}: {:?}\n--- a\n{}\n--- b\n{}",
+                self.world.lock().unwrap(),
+                self.a.log(),
+                self.b.log()
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+fn outcome(reply: &ArriveReply) -> Outcome {
+    reply.outcome.enum_value_or_default()
+}
+
+fn empty(folder: &Path) -> bool {
+    std::fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_none())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_moves() {
+    let pair = Pair::new("").await;
+    let reply = pair.start().await;
+    assert_eq!(
+        outcome(&reply),
+        Outcome::OUTCOME_RUNNING,
+        "{}",
+        reply.message
+    );
+    assert_eq!(pair.new.memory("app"), Some(vec![7; 300_000]));
+    let file = std::fs::read_to_string(pair.path("upper-b/data/file")).unwrap();
+    assert_eq!(file, "content");
+    pair.until("discarded", |world| {
+        world.calls.contains(&"a:discard".to_owned())
+    })
+    .await;
+    pair.until("route dropped", |world| {
+        world.calls.contains(&"b:drop-route".to_owned())
+    })
+    .await;
+    let world = pair.world.lock().unwrap();
+    assert!(!world.twice);
+    assert_eq!(world.runs, [false, true]);
+    drop(world);
+    for folder in [
+        "node-a/run/images",
+        "node-b/run/images",
+        "node-b/state/staging",
+    ] {
+        let folder = pair.path(folder);
+        pair.until("removed what it does not need", |_| empty(&folder))
+            .await;
+    }
+    // A container that starts later in this pod starts from its image; the same one asked
+    // again runs.
+    let again = pair.start().await;
+    assert_eq!(outcome(&again), Outcome::OUTCOME_RUNNING);
+    let waiting = ContainerState::CONTAINER_STATE_WAITING;
+    let later = pair
+        .new
+        .container("app", "redis@later", waiting, &pair.path("upper-c"));
+    let annotations = [("migrate-from", pair.from())];
+    let reply = pair.b.arrive(&pair.new, &later, &annotations, LONG).await;
+    assert_eq!(outcome(&reply), Outcome::OUTCOME_ORDINARY);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_restore_rolls_back() {
+    let pair = Pair::new("").await;
+    pair.new.fail_restore.store(true, Ordering::Relaxed);
+    let reply = pair.start().await;
+    assert_eq!(outcome(&reply), Outcome::OUTCOME_REFUSED);
+    assert!(
+        reply.message.contains("Can't fork for a fish"),
+        "{}",
+        reply.message
+    );
+    pair.until("resumed", |world| world.runs == [true, false])
+        .await;
+    // And again, now that it works.
+    pair.new.fail_restore.store(false, Ordering::Relaxed);
+    let reply = pair.start().await;
+    assert_eq!(
+        outcome(&reply),
+        Outcome::OUTCOME_RUNNING,
+        "{}",
+        reply.message
+    );
+    assert!(!pair.world.lock().unwrap().twice);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_failed_dump_rolls_back_and_says_why() {
+    let pair = Pair::new("").await;
+    pair.old.fail_dump.store(true, Ordering::Relaxed);
+    let reply = pair.start().await;
+    assert_eq!(outcome(&reply), Outcome::OUTCOME_REFUSED);
+    assert!(
+        reply.message.contains("Can't dump a fish"),
+        "{}",
+        reply.message
+    );
+    pair.until("resumed", |world| world.runs == [true, false])
+        .await;
+    let images = pair.a.dir.join("run/images");
+    pair.until("removed its images", |_| empty(&images)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn refusals_name_the_cause_and_touch_nothing() {
+    let pair = Pair::new("").await;
+    let good = pair.from();
+    let waiting = ContainerState::CONTAINER_STATE_WAITING;
+    let other_image = pair
+        .new
+        .container("app", "nginx@b", waiting, &pair.path("upper-x"));
+    let other_name = pair
+        .new
+        .container("extra", "redis@x", waiting, &pair.path("upper-y"));
+    let mut wider = pair.container.clone();
+    wider.confinement.mut_or_insert_default().bounding = vec!["CAP_SYS_ADMIN".to_owned()];
+    let unknown = good.replace("redis-0", "redis-9");
+    let namespace = good.replace("/shop/", "/bank/");
+    let silent = "127.0.0.1:1/shop/redis-0".to_owned();
+    let cases = [
+        (&other_image, good.clone(), "image differs"),
+        (&other_name, good.clone(), "container extra is not in pod"),
+        (&wider, good.clone(), "CAP_SYS_ADMIN"),
+        (&pair.container, unknown, "no pod shop/redis-9"),
+        (&pair.container, namespace, "own namespace bank"),
+        (&pair.container, silent, "unreachable"),
+        (
+            &pair.container,
+            "nonsense".to_owned(),
+            "HOST:PORT/NAMESPACE/POD",
+        ),
+    ];
+    for (container, from, text) in cases {
+        let annotations = [("migrate-from", from)];
+        let reply = pair
+            .b
+            .arrive(&pair.new, container, &annotations, LONG)
+            .await;
+        assert_eq!(outcome(&reply), Outcome::OUTCOME_REFUSED, "{text}");
+        assert!(reply.message.contains(text), "{text}: {}", reply.message);
+    }
+    let calls = pair.world.lock().unwrap().calls.clone();
+    assert!(!calls.iter().any(|call| call == "a:freeze"), "{calls:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_whose_time_is_over_is_told_how_far_it_is() {
+    let pair = Pair::new("").await;
+    pair.a.arm("source-before-copy", "pause");
+    let annotations = [("migrate-from", pair.from())];
+    let short = Duration::from_millis(700);
+    let reply = pair
+        .b
+        .arrive(&pair.new, &pair.container, &annotations, short)
+        .await;
+    assert_eq!(outcome(&reply), Outcome::OUTCOME_RETRY);
+    assert!(
+        reply.message.starts_with("migrating from"),
+        "{}",
+        reply.message
+    );
+    std::fs::remove_file(pair.a.dir.join("fault/source-before-copy")).unwrap();
+    // kubelet makes a new container; the migration went on.
+    let waiting = ContainerState::CONTAINER_STATE_WAITING;
+    let upper = pair.path("upper-b2");
+    let second = pair.new.container("app", "redis@b2", waiting, &upper);
+    let reply = pair.b.arrive(&pair.new, &second, &annotations, LONG).await;
+    assert_eq!(
+        outcome(&reply),
+        Outcome::OUTCOME_RUNNING,
+        "{}",
+        reply.message
+    );
+    assert!(upper.join("data/file").exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleting_the_destination_before_run_is_an_abort() {
+    let pair = Pair::new("").await;
+    pair.b.arm("destination-before-restore", "pause");
+    let (reply, ()) = tokio::join!(pair.start(), async {
+        pair.until("frozen", |world| world.runs == [false, false])
+            .await;
+        pair.b.leave("sandbox-1", "", true).await;
+        std::fs::remove_file(pair.b.dir.join("fault/destination-before-restore")).unwrap();
+    });
+    assert_eq!(outcome(&reply), Outcome::OUTCOME_REFUSED);
+    pair.until("resumed", |world| world.runs == [true, false])
+        .await;
+}
+
+/// Fault points of the daemons at which they are killed, started again, and asked again.
+const SOURCE_POINTS: &[&str] = &[
+    "source-before-open",
+    "source-after-open-recorded",
+    "source-before-copy",
+    "source-during-copy",
+    "source-after-copy",
+    "source-before-freeze-recorded",
+    "source-before-freeze",
+    "source-after-freeze",
+    "source-before-dump",
+    "source-during-images",
+    "source-after-dump",
+    "source-before-final-trees",
+    "source-before-final-end",
+    "source-after-final",
+    "source-before-offer-recorded",
+    "source-after-offer-recorded",
+    "source-before-conclude-recorded",
+    "source-after-commit-recorded",
+    "source-after-discard",
+];
+const DESTINATION_POINTS: &[&str] = &[
+    "destination-after-open-recorded",
+    "destination-after-open",
+    "destination-during-copy",
+    "destination-after-copy",
+    "destination-after-adopt",
+    "destination-before-freeze",
+    "destination-during-images",
+    "destination-after-verify",
+    "destination-before-offer",
+    "destination-after-offer",
+    "destination-before-restore",
+    "destination-after-restore",
+    "destination-before-run-recorded",
+    "destination-before-run",
+    "destination-after-run",
+    "destination-before-conclude",
+    "destination-after-conclude",
+    "destination-relay-start",
+    "destination-after-abort-recorded",
+    "destination-after-undo",
+];
+
+/// One line of the matrix: what the pod came to, and whether it was one pod all the time.
+async fn broken_at(point: &str, order: &str) -> &'static str {
+    let pair = Pair::new("").await;
+    let source = point.starts_with("source-");
+    if point.ends_with("abort-recorded") || point.ends_with("after-undo") {
+        pair.new.fail_restore.store(true, Ordering::Relaxed);
+    }
+    let node = if source { &pair.a } else { &pair.b };
+    node.arm(point, order);
+    // Start is asked again, as kubelet does, until it is not refused.
+    let mut refused = String::new();
+    for _ in 0..6 {
+        let (annotations, shim) = ([("migrate-from", pair.from())], pair.new.clone());
+        let reply = {
+            let start = pair.b.arrive(&shim, &pair.container, &annotations, LONG);
+            tokio::pin!(start);
+            loop {
+                tokio::select! {
+                    reply = &mut start => break Some(reply),
+                    () = tokio::time::sleep(Duration::from_millis(100)) => {}
+                }
+                if pair.dead(source) {
+                    break None;
+                }
+            }
+        };
+        if pair.dead(source) {
+            pair.revive(source).await;
+        }
+        match reply {
+            None => {}
+            Some(reply) if outcome(&reply) == Outcome::OUTCOME_RUNNING => break,
+            Some(reply) => {
+                refused = reply.message;
+                if order == "error-once" || !pair.armed(point, source) {
+                    pair.new.fail_restore.store(false, Ordering::Relaxed);
+                }
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let deadline = Instant::now() + LONG;
+    loop {
+        if pair.dead(source) {
+            pair.revive(source).await;
+        }
+        let world = pair.world.lock().unwrap().clone();
+        assert!(!world.twice, "{point}: the pod ran twice: {world:?}");
+        let held = pair.old.pod().containers[0].state.enum_value_or_default()
+            == ContainerState::CONTAINER_STATE_HELD;
+        let end = match world.runs {
+            [false, true] if held => Some("completed"),
+            [true, false] if !refused.is_empty() => Some("rolled back"),
+            _ => None,
+        };
+        if let Some(end) = end {
+            assert!(!pair.armed(point, source), "{point} was never reached");
+            return end;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "{point}: neither here nor there ({refused}): {world:?}\n--- a\n{}\n--- b\n{}",
+            pair.a.log(),
+            pair.b.log()
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+impl Pair {
+    fn dead(&self, source: bool) -> bool {
+        if source { self.a.died() } else { self.b.died() }
+    }
+
+    async fn revive(&self, source: bool) {
+        let node = if source { &self.a } else { &self.b };
+        node.kill();
+        node.start().await;
+    }
+
+    fn armed(&self, point: &str, source: bool) -> bool {
+        let node = if source { &self.a } else { &self.b };
+        node.dir.join("fault").join(point).exists()
+    }
+}
+
+async fn matrix(points: &[&str], order: &str) {
+    for four in points.chunks(4) {
+        let rows = four.iter().map(|point| async move {
+            let began = Instant::now();
+            let outcome = broken_at(point, order).await;
+            (point, outcome, began.elapsed())
+        });
+        for (point, outcome, took) in futures::future::join_all(rows).await {
+            eprintln!(
+                "{order:<10} {point:<36} {outcome:<12} {} ms",
+                took.as_millis()
+            );
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_killed_at_any_step() {
+    matrix(SOURCE_POINTS, "kill").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_killed_at_any_step() {
+    matrix(DESTINATION_POINTS, "kill").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_that_fails_once() {
+    matrix(SOURCE_POINTS, "error-once").await;
+    matrix(DESTINATION_POINTS, "error-once").await;
+}
