@@ -28,7 +28,7 @@ const LONGEST: usize = 255;
 /// `sysctls` (paths below `net/`; absent ones are left out). Returns its index.
 pub(crate) fn device(links: &mut Links, role: Role, sysctls: &[String]) -> Result<u32> {
     if links.find(DEVICE)?.is_none() {
-        tun::create()?;
+        drop(tun::create()?);
     }
     let link = links.find(DEVICE)?.ok_or(Error::NoDevice)?;
     match parse(&link.alias) {

@@ -2,6 +2,7 @@
 
 use super::message::{Message, attributes, u16_at, u32_at};
 use super::netlink::{Netlink, unless};
+use super::tun;
 use crate::{DEVICE, Error, Result};
 use libc::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST};
 use nix::sys::socket::SockProtocol;
@@ -31,6 +32,7 @@ pub(crate) struct Link {
     pub(crate) alias: String,
     pub(crate) mtu: u32,
     pub(crate) loopback: bool,
+    pub(crate) up: bool,
     /// Up, with carrier, and the kernel's queues are at work.
     pub(crate) running: bool,
 }
@@ -81,7 +83,14 @@ impl Links {
         self.netlink.change(message, "set the alias of myce0")
     }
 
+    /// Bring `myce0` up. The kernel makes its queue when it comes up with carrier; without, it
+    /// would do so up to a second after a reader has attached, and drop packets until then.
     pub(crate) fn bring_up(&mut self, index: u32, mtu: u32, queue: u32) -> Result<()> {
+        let up = self
+            .list()?
+            .iter()
+            .any(|link| link.index == index && link.up);
+        let _carrier = if up { None } else { tun::create()? };
         let message = change_link(index, libc::IFF_UP as u32)
             .number(IFLA_MTU, mtu)
             .number(IFLA_TXQLEN, queue);
@@ -153,6 +162,7 @@ fn link(body: &[u8]) -> Option<Link> {
         alias: String::new(),
         mtu: 0,
         loopback: u16_at(body, 2)? == libc::ARPHRD_LOOPBACK,
+        up: u32_at(body, 8)? & libc::IFF_UP as u32 != 0,
         running: u32_at(body, 8)? & libc::IFF_RUNNING as u32 != 0,
     };
     for (kind, value) in attributes(body.get(16..)?) {

@@ -5,6 +5,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
 
 nix::ioctl_write_ptr_bad!(
     set_interface,
@@ -15,6 +16,9 @@ nix::ioctl_write_int_bad!(
     set_persistent,
     nix::request_code_write!(b'T', 203, size_of::<libc::c_int>())
 );
+
+const BUSY_TRIES: u32 = 25;
+const BUSY_PAUSE: Duration = Duration::from_millis(2);
 
 /// Attach to `myce0`, making it where it is not there. Non-blocking, bare IP packets.
 pub(crate) fn attach() -> Result<OwnedFd> {
@@ -32,19 +36,35 @@ pub(crate) fn attach() -> Result<OwnedFd> {
         *to = from as libc::c_char;
     }
     request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
-    // SAFETY: the descriptor is open, the pointer is to a live ifreq with a terminated name.
-    unsafe { set_interface(tun.as_raw_fd(), &raw const request) }.map_err(failed("TUNSETIFF"))?;
-    Ok(tun)
+    let mut tries = BUSY_TRIES;
+    loop {
+        // SAFETY: the descriptor is open, the pointer is to a live ifreq with a terminated name.
+        match unsafe { set_interface(tun.as_raw_fd(), &raw const request) } {
+            Ok(_) => return Ok(tun),
+            // A descriptor that was just closed lives on for a moment in a child process that
+            // another thread has started and that has not yet run exec.
+            Err(nix::Error::EBUSY) if tries > 0 => {
+                tries -= 1;
+                std::thread::sleep(BUSY_PAUSE);
+            }
+            Err(errno) => return Err(failed("TUNSETIFF")(errno)),
+        }
+    }
 }
 
-/// Make `myce0` and let it outlive this process.
-pub(crate) fn create() -> Result<()> {
-    let tun = attach()?;
+/// Make `myce0` where it is not there, and let it outlive this process. The descriptor keeps
+/// the device's carrier up; there is none if another process is attached.
+pub(crate) fn create() -> Result<Option<OwnedFd>> {
+    let tun = match attach() {
+        Err(Error::Tun { source, .. }) if source.raw_os_error() == Some(libc::EBUSY) => {
+            return Ok(None);
+        }
+        other => other?,
+    };
     // SAFETY: the descriptor is open and attached; the argument is a plain number.
-    unsafe { set_persistent(tun.as_raw_fd(), 1) }
-        .map(drop)
-        .map_err(|errno| Error::Tun {
-            what: "TUNSETPERSIST",
-            source: errno.into(),
-        })
+    unsafe { set_persistent(tun.as_raw_fd(), 1) }.map_err(|errno| Error::Tun {
+        what: "TUNSETPERSIST",
+        source: errno.into(),
+    })?;
+    Ok(Some(tun))
 }
