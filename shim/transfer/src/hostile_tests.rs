@@ -88,7 +88,9 @@ fn stream_of(frames: &[Frame<'_>]) -> Vec<u8> {
         round: 1,
     })
     .unwrap();
-    frames.iter().for_each(|frame| out.put(frame).unwrap());
+    for frame in frames {
+        out.put(frame).unwrap();
+    }
     let digest = out.digest();
     out.put(&Frame::TreeEnd { digest }).unwrap();
     out.finish().unwrap().0
@@ -264,7 +266,9 @@ fn paths_that_lead_out_are_refused() {
                 path,
             },
         ] {
-            let error = place.receive(&stream_of(&[frame.clone()])).unwrap_err();
+            let error = place
+                .receive(&stream_of(std::slice::from_ref(&frame)))
+                .unwrap_err();
             assert!(matches!(error, Error::Path { .. }), "{frame:?}: {error}");
         }
     }

@@ -48,7 +48,8 @@ fn same(from: &Path, to: &Path) {
             assert_eq!(mode & 0o7777, 0o600);
             assert!(
                 fs::read(entry.path()).unwrap() == fs::read(&other).unwrap(),
-                "{other:?}"
+                "{}",
+                other.display()
             );
         }
     }

@@ -28,7 +28,9 @@ fn check(rounds: &[Vec<Op>], lost: Option<usize>) {
     let mut sender = TreeSender::new(from.path()).unwrap();
     let mut receiver = receiver(to.path());
     for (number, ops) in rounds.iter().enumerate() {
-        ops.iter().for_each(|op| tree.run(op));
+        for op in ops {
+            tree.run(op);
+        }
         if lost == Some(number) {
             let (stream, _) = send(&mut sender, Round::Live);
             let error = receive(&mut receiver, &stream[..stream.len() / 2]).unwrap_err();

@@ -10,7 +10,7 @@
 pub mod script;
 
 use std::collections::BTreeMap;
-use std::ffi::{CString, OsStr};
+use std::ffi::CString;
 use std::fmt;
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -221,7 +221,7 @@ pub fn xattrs(path: &Path) -> BTreeMap<Vec<u8>, Vec<u8>> {
             let (at, length) = (value.as_mut_ptr(), value.len());
             libc::lgetxattr(path.as_ptr(), c_name.as_ptr(), at.cast(), length)
         };
-        assert!(size >= 0, "{:?}", OsStr::from_bytes(&name));
+        assert!(size >= 0, "{}", name.escape_ascii());
         value.truncate(size as usize);
         found.insert(name, value);
     }
@@ -253,17 +253,17 @@ pub fn assert_same(source: &Path, destination: &Path) {
     let (from, to) = (snapshot(source), snapshot(destination));
     let mut differences = Vec::new();
     for (path, entry) in &from {
-        let name = OsStr::from_bytes(path);
+        let name = path.escape_ascii();
         match to.get(path) {
-            None => differences.push(format!("{name:?} did not arrive: {entry:?}")),
+            None => differences.push(format!("{name} did not arrive: {entry:?}")),
             Some(other) if other != entry => {
-                differences.push(format!("{name:?}\n  sent {entry:?}\n  came {other:?}"));
+                differences.push(format!("{name}\n  sent {entry:?}\n  came {other:?}"));
             }
             Some(_) => {}
         }
     }
     for path in to.keys().filter(|path| !from.contains_key(*path)) {
-        differences.push(format!("{:?} should not be there", OsStr::from_bytes(path)));
+        differences.push(format!("{} should not be there", path.escape_ascii()));
     }
     let first = differences
         .iter()

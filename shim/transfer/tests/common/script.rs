@@ -219,7 +219,7 @@ impl Tree {
                     file.write_all_at(&noise(*size, *seed), 0).unwrap();
                 }
             }
-            Op::Sparse { at, name, pieces } => self.sparse(&self.free(*at, *name), pieces),
+            Op::Sparse { at, name, pieces } => Self::sparse(&self.free(*at, *name), pieces),
             Op::Symlink {
                 at,
                 name: n,
@@ -317,9 +317,9 @@ impl Tree {
             }
             Op::DropXattrs { which } => {
                 if let Some(path) = self.pick(*which, |_| true) {
-                    xattrs(&path)
-                        .keys()
-                        .for_each(|name| remove_xattr(&path, name));
+                    for name in xattrs(&path).keys() {
+                        remove_xattr(&path, name);
+                    }
                 }
             }
             Op::Acl {
@@ -428,7 +428,7 @@ impl Tree {
         unsafe { libc::renameat2(here, a.as_ptr(), here, b.as_ptr(), flags) };
     }
 
-    fn sparse(&self, path: &Path, pieces: &[(u16, u16)]) {
+    fn sparse(path: &Path, pieces: &[(u16, u16)]) {
         let Ok(file) = File::create_new(path) else {
             return;
         };
