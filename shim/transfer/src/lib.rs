@@ -38,7 +38,7 @@
 //! stream  = "MYCEXFR" version:u8(1)  chunk*  end-chunk
 //! chunk   = length:u32  crc32:u32 (over length and data)  data       length 1 ..= 256 KiB
 //! end     = chunk with length 0
-//! the chunks' data together = one zstd frame, window at most 4 MiB, holding
+//! the chunks' data together = zstd frames (window at most 4 MiB each), together holding
 //! frames  = section*  End
 //! section = TreeBegin step* TreeEnd  |  ImagesBegin image-step* ImagesEnd
 //! frame   = kind:u8  length:u32  payload                             length at most 1 MiB

@@ -1,5 +1,6 @@
 //! The stream: chunks with checksums around one zstd frame around typed frames.
 
+mod block;
 mod chunk;
 mod codec;
 mod decode;

@@ -2,10 +2,11 @@
 
 use std::io::Write;
 
+use super::MAX_FRAME;
+use super::block::BlockEncoder;
 use super::chunk::ChunkWriter;
 use super::codec::Put;
 use super::frame::{Digest, Frame};
-use super::{MAX_FRAME, MAX_WINDOW_LOG};
 use crate::Limiter;
 use crate::error::{Error, Result};
 
@@ -31,12 +32,12 @@ impl Level {
         }
     }
 
-    /// zstd's compression level and window (log2 of bytes).
-    const fn parameters(self) -> (i32, u32) {
+    /// zstd's compression level, and the size of the blocks.
+    const fn parameters(self) -> (i32, usize) {
         match self {
-            Self::Fast => (-5, 19),
-            Self::Light => (1, 19),
-            Self::Dense => (6, MAX_WINDOW_LOG),
+            Self::Fast => (-5, 256 << 10),
+            Self::Light => (1, 512 << 10),
+            Self::Dense => (6, 2 << 20),
         }
     }
 }
@@ -64,8 +65,7 @@ pub struct Counts {
 /// Writes one stream. Dropped without [`FrameWriter::finish`], the stream has no End frame and no
 /// receiver takes it for complete.
 pub struct FrameWriter<W: Write> {
-    encoder: zstd::stream::write::Encoder<'static, ChunkWriter<W>>,
-    hasher: blake3::Hasher,
+    encoder: BlockEncoder<W>,
     head: Vec<u8>,
     frames: u64,
     raw_bytes: u64,
@@ -75,13 +75,10 @@ impl<W: Write> FrameWriter<W> {
     /// Starts a stream on `sink`. Writes are large (up to 256 KiB); no further buffer is needed.
     pub fn new(sink: W, options: &Options) -> Result<Self> {
         let chunks = ChunkWriter::new(sink, options.limiter.clone()).map_err(layers)?;
-        let (level, window) = options.level.parameters();
-        let mut encoder = zstd::stream::write::Encoder::new(chunks, level).map_err(layers)?;
-        encoder.window_log(window).map_err(layers)?;
-        encoder.include_checksum(false).map_err(layers)?;
+        let (level, block) = options.level.parameters();
+        let encoder = BlockEncoder::new(chunks, level, block).map_err(layers)?;
         Ok(Self {
             encoder,
-            hasher: blake3::Hasher::new(),
             head: Vec::with_capacity(4096),
             frames: 0,
             raw_bytes: 0,
@@ -93,7 +90,7 @@ impl<W: Write> FrameWriter<W> {
         Counts {
             frames: self.frames,
             raw_bytes: self.raw_bytes,
-            wire_bytes: self.encoder.get_ref().written(),
+            wire_bytes: self.encoder.written(),
         }
     }
 
@@ -107,8 +104,7 @@ impl<W: Write> FrameWriter<W> {
     pub fn finish(mut self) -> Result<(W, Counts)> {
         let digest = self.digest();
         self.put(&Frame::End { digest })?;
-        let chunks = self.encoder.finish().map_err(layers)?;
-        let (sink, wire_bytes) = chunks.finish().map_err(layers)?;
+        let (sink, wire_bytes) = self.encoder.finish().map_err(layers)?;
         Ok((
             sink,
             Counts {
@@ -120,8 +116,8 @@ impl<W: Write> FrameWriter<W> {
     }
 
     /// Digest of all frames so far.
-    pub(crate) fn digest(&self) -> Digest {
-        *self.hasher.finalize().as_bytes()
+    pub(crate) fn digest(&mut self) -> Digest {
+        self.encoder.digest()
     }
 
     pub(crate) fn put(&mut self, frame: &Frame<'_>) -> Result<()> {
@@ -139,11 +135,9 @@ impl<W: Write> FrameWriter<W> {
             });
         }
         self.head[1..5].copy_from_slice(&(size as u32).to_le_bytes());
-        self.hasher.update(&self.head);
-        self.encoder.write_all(&self.head).map_err(layers)?;
+        self.encoder.put(&self.head).map_err(layers)?;
         if !tail.is_empty() {
-            self.hasher.update(tail);
-            self.encoder.write_all(tail).map_err(layers)?;
+            self.encoder.put(tail).map_err(layers)?;
         }
         self.frames += 1;
         self.raw_bytes += (self.head.len() + tail.len()) as u64;
