@@ -34,7 +34,12 @@ pub async fn checks(config: &Config) -> Vec<Check> {
             "systemctl start mycedrive (or `mycedrive serve`)",
         )),
     }
-    for dir in [&config.run_dir, &config.state_dir, &config.image_dir] {
+    for dir in [
+        &config.run_dir,
+        &config.image_dir,
+        &config.journal_dir,
+        &config.migrations_dir(),
+    ] {
         checks.extend(private(dir));
     }
     checks.extend(images(&config.image_dir));

@@ -1,8 +1,13 @@
 //! Pods of this node, as `mycedrive ps` shows them.
 
+#[cfg(test)]
+mod tests;
+
 use mycedrive_proto::shim::{Container, ContainerState, DescribeReply, Role};
 use serde::{Deserialize, Serialize};
 
+use crate::migrations::Migrations;
+use crate::progress::{Phase, Side};
 use crate::shims::{Shim, Shims};
 
 /// A pod under the mycedrive runtime.
@@ -50,12 +55,12 @@ pub struct ContainerInfo {
 }
 
 /// Asks every shim of the node. Stale sockets are left out.
-pub async fn list(shims: &Shims) -> Vec<PodInfo> {
+pub async fn list(shims: &Shims, migrations: &Migrations) -> Vec<PodInfo> {
     let asked = shims
         .list()
         .await
         .into_iter()
-        .map(|(shim, pod)| async move { info(&shim, &pod).await });
+        .map(|(shim, pod)| async move { info(&shim, &pod, migrations).await });
     let mut pods = futures::future::join_all(asked).await;
     pods.sort_by(|a, b| {
         (&a.namespace, &a.name, &a.sandbox).cmp(&(&b.namespace, &b.name, &b.sandbox))
@@ -63,8 +68,16 @@ pub async fn list(shims: &Shims) -> Vec<PodInfo> {
     pods
 }
 
-async fn info(shim: &Shim, pod: &DescribeReply) -> PodInfo {
-    let obstacles = obstacles(shim, pod).await;
+async fn info(shim: &Shim, pod: &DescribeReply, migrations: &Migrations) -> PodInfo {
+    let (migration, role, entangled) = part(pod, migrations);
+    let mut obstacles = lasting_obstacles(pod);
+    obstacles.extend(entangled);
+    if obstacles.is_empty() {
+        match shim.preflight().await {
+            Ok(found) => obstacles = found,
+            Err(error) => obstacles.push(format!("preflight: {error}")),
+        }
+    }
     PodInfo {
         namespace: pod.pod_namespace.clone(),
         name: pod.pod_name.clone(),
@@ -79,34 +92,60 @@ async fn info(shim: &Shim, pod: &DescribeReply) -> PodInfo {
             .collect(),
         migratable: obstacles.is_empty(),
         obstacles,
-        migration: pod.migration_id.clone(),
-        role: match pod.role.enum_value_or_default() {
-            Role::ROLE_NONE => "",
-            Role::ROLE_SOURCE => "source",
-            Role::ROLE_DESTINATION => "destination",
-        }
-        .to_owned(),
+        migration,
+        role: role.to_owned(),
         shim_pid: pod.shim_pid,
     }
 }
 
-async fn obstacles(shim: &Shim, pod: &DescribeReply) -> Vec<String> {
-    let mut found = Vec::new();
+/// The migration a pod is in, its part, and how that stands in the way of another one. A pod
+/// that has arrived is free again.
+fn part(pod: &DescribeReply, migrations: &Migrations) -> (String, &'static str, Option<String>) {
+    let id = &pod.migration_id;
+    let (role, side) = match pod.role.enum_value_or_default() {
+        _ if id.is_empty() => return (String::new(), "", None),
+        Role::ROLE_NONE => return (String::new(), "", None),
+        Role::ROLE_SOURCE => ("source", Side::Source),
+        Role::ROLE_DESTINATION => ("destination", Side::Destination),
+    };
+    let known = migrations.get(id, side).map(|handle| handle.snapshot());
+    let phase = known.as_ref().map(|progress| progress.phase);
+    let arrived = matches!(phase, Some(Phase::Relaying | Phase::Completed));
+    if side == Side::Destination && arrived {
+        return if phase == Some(Phase::Completed) {
+            (String::new(), "", None)
+        } else {
+            (id.clone(), role, None)
+        };
+    }
+    let held = pod.containers.iter().any(|container| {
+        container.state.enum_value_or_default() == ContainerState::CONTAINER_STATE_HELD
+    });
+    let obstacle = if held {
+        let peer = known.map_or_else(String::new, |progress| progress.peer);
+        let place = if peer.is_empty() {
+            "another node"
+        } else {
+            &peer
+        };
+        format!("it runs on {place} now: held here until it is deleted")
+    } else {
+        format!("in migration {id}")
+    };
+    (id.clone(), role, Some(obstacle))
+}
+
+/// What no waiting changes.
+fn lasting_obstacles(pod: &DescribeReply) -> Vec<String> {
     if pod.pod_name.is_empty() {
-        found.push("not a Kubernetes pod: it checkpoints locally, it does not migrate".to_owned());
+        return vec![
+            "not a Kubernetes pod: it checkpoints locally, it does not migrate".to_owned(),
+        ];
     }
-    if !pod.migration_id.is_empty() {
-        found.push(format!("in migration {}", pod.migration_id));
-    }
-    for container in pod.containers.iter().filter(|c| !c.is_sandbox) {
+    let mut found = Vec::new();
+    for container in pod.containers.iter().filter(|one| !one.is_sandbox) {
         for reason in &container.not_migratable {
             found.push(format!("{}: {reason}", container.name));
-        }
-    }
-    if found.is_empty() {
-        match shim.preflight().await {
-            Ok(obstacles) => found = obstacles,
-            Err(error) => found.push(format!("preflight: {error}")),
         }
     }
     found

@@ -74,7 +74,7 @@ async fn converse(app: Shared, mut stream: UnixStream) {
 
 async fn answer(app: &Shared, ask: Ask) -> Result<Answer> {
     Ok(match ask {
-        Ask::Pods => Answer::Pods(pods::list(&app.shims).await),
+        Ask::Pods => Answer::Pods(pods::list(&app.shims, &app.migrations).await),
         Ask::Migrations => Answer::Migrations(app.migrations.list()),
         Ask::Show { id } | Ask::Watch { id } => Answer::Migration(Box::new(find(app, &id)?)),
         Ask::Resolve { id, decide } => Answer::Done(resolve(app, &id, decide).await?),
