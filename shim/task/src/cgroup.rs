@@ -116,7 +116,8 @@ fn inherit_cpuset(base: &Path, path: &str) {
     for part in Path::new(path).components() {
         let child = directory.join(part);
         for file in ["cpuset.cpus", "cpuset.mems"] {
-            let empty = fs::read_to_string(child.join(file)).is_ok_and(|text| text.trim().is_empty());
+            let empty =
+                fs::read_to_string(child.join(file)).is_ok_and(|text| text.trim().is_empty());
             if empty && let Ok(value) = fs::read_to_string(directory.join(file)) {
                 let _ = fs::write(child.join(file), value.trim());
             }

@@ -8,9 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use containerd_shim::protos::events::task::TaskExit;
-use mycedrive_engine::{
-    Connections, Engine, Purpose, Release, Restore, RestoreIo, Restored,
-};
+use mycedrive_engine::{Connections, Engine, Purpose, Release, Restore, RestoreIo, Restored};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -353,7 +351,11 @@ impl Container {
     }
 
     fn send_exit(&self, exec_id: &str, pid: u32, exit: Exit) {
-        let id = if exec_id.is_empty() { &self.id } else { exec_id };
+        let id = if exec_id.is_empty() {
+            &self.id
+        } else {
+            exec_id
+        };
         self.events.send(TaskExit {
             container_id: self.id.clone(),
             id: id.to_owned(),

@@ -41,8 +41,7 @@ fn watch_v1(directory: &Path, send: impl Fn() + Send + 'static) -> Result<AbortH
     let line = format!("{} {}", event.as_fd().as_raw_fd(), control.as_raw_fd());
     fs::write(directory.join("cgroup.event_control"), line).map_err(failed())?;
     let gone = directory.join("cgroup.procs");
-    let event = readable(OwnedFd::from(event))
-        .map_err(failed())?;
+    let event = readable(OwnedFd::from(event)).map_err(failed())?;
     let task = tokio::spawn(async move {
         loop {
             let read = event
@@ -68,8 +67,7 @@ fn watch_v2(directory: &Path, send: impl Fn() + Send + 'static) -> Result<AbortH
     inotify
         .add_watch(&file, AddWatchFlags::IN_MODIFY)
         .map_err(Error::path("watch", &file))?;
-    let inotify = readable(OwnedFd::from(inotify))
-        .map_err(Error::path("watch", directory))?;
+    let inotify = readable(OwnedFd::from(inotify)).map_err(Error::path("watch", directory))?;
     let mut seen = kills(&file).unwrap_or(0);
     let task = tokio::spawn(async move {
         loop {

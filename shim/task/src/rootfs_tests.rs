@@ -15,10 +15,7 @@ fn flags_and_data_are_told_apart() {
         parsed.flags,
         MsFlags::MS_BIND | MsFlags::MS_REC | MsFlags::MS_RDONLY
     );
-    assert_eq!(
-        parsed.propagation,
-        [MsFlags::MS_PRIVATE | MsFlags::MS_REC]
-    );
+    assert_eq!(parsed.propagation, [MsFlags::MS_PRIVATE | MsFlags::MS_REC]);
     assert_eq!(parsed.data, ["index=off"]);
 }
 

@@ -122,8 +122,7 @@ impl Runc {
     }
 
     async fn spawn_and_wait(&self, args: &[OsString], streams: Streams, log: &Path) -> Result<()> {
-        let stream =
-            |end: Option<OwnedFd>| end.map_or_else(Stdio::null, Stdio::from);
+        let stream = |end: Option<OwnedFd>| end.map_or_else(Stdio::null, Stdio::from);
         let name = args
             .first()
             .map(|name| name.to_string_lossy().into_owned())

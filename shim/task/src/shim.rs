@@ -30,8 +30,9 @@ use crate::{log, pod_socket, reaper, rootfs};
 /// Name under which containerd knows this runtime.
 pub const RUNTIME: &str = "io.containerd.mycedrive.v2";
 
-/// We log with `tracing`, and reap ourselves (see `reaper`). The framework looks at this before
-/// it makes a [`Program`].
+/// How the framework is to run: we log with `tracing`, and reap ourselves (see `reaper`).
+///
+/// The framework decides about its own reaper before it calls [`Program::new`].
 pub fn config() -> Config {
     Config {
         no_setup_logger: true,
@@ -122,9 +123,7 @@ fn start(opts: &StartOpts) -> Result<String> {
     let group = spec.group().unwrap_or(&opts.id);
     let address = opts.socket_address(group);
     let socket = Path::new(address.strip_prefix("unix://").unwrap_or(&address));
-    let write = || {
-        fs::write(ADDRESS, &address).map_err(Error::path("write", Path::new(ADDRESS)))
-    };
+    let write = || fs::write(ADDRESS, &address).map_err(Error::path("write", Path::new(ADDRESS)));
     if UnixStream::connect(socket).is_ok() {
         write()?;
         return Ok(address);

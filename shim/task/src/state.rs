@@ -85,9 +85,9 @@ impl State {
             }
             (Created | Waiting | Exited(_), Step::Delete) => Ok(Deleted),
             (Deleted, _) => Err(Error::NotFound(who.to_owned())),
-            (Exited(_), Step::Exit(_)) => Err(Error::NotFound(format!(
-                "{who}: process already finished"
-            ))),
+            (Exited(_), Step::Exit(_)) => {
+                Err(Error::NotFound(format!("{who}: process already finished")))
+            }
             _ => Err(Error::Precondition(format!(
                 "cannot {} {who}: it is {}",
                 step.name(),

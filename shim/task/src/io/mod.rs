@@ -241,7 +241,9 @@ impl Prepared {
 
     /// The socket for runc's `--console-socket`, with a terminal.
     pub fn console_socket(&self) -> Option<PathBuf> {
-        self.console.as_ref().map(|console| console.path().to_owned())
+        self.console
+            .as_ref()
+            .map(|console| console.path().to_owned())
     }
 
     /// Begins to copy, after runc has made the process.

@@ -38,7 +38,11 @@ pub async fn checkpoint(pod: &Arc<Pod>, req: &CheckpointTaskRequest) -> Result<(
 /// CRI sends no options; `ctr` sends runc's for every runtime.
 fn decode(req: &CheckpointTaskRequest) -> Result<CheckpointRequest> {
     let options = match req.options.as_ref() {
-        Some(any) if any.type_url.ends_with("containerd.runc.v1.CheckpointOptions") => {
+        Some(any)
+            if any
+                .type_url
+                .ends_with("containerd.runc.v1.CheckpointOptions") =>
+        {
             CheckpointOptions::parse_from_bytes(&any.value)
                 .map_err(|error| Error::decode("the checkpoint options", error))?
         }

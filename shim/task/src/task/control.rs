@@ -39,9 +39,7 @@ pub async fn kill(pod: &Arc<Pod>, req: &KillRequest) -> Result<()> {
         ))),
         // runc also reaches what has no pid namespace of its own, and thaws what it kills.
         State::Paused => kill_by_runc(&container, req.signal, req.all).await,
-        State::Created | State::Running
-            if req.all || !container.spec.has_own_pid_namespace() =>
-        {
+        State::Created | State::Running if req.all || !container.spec.has_own_pid_namespace() => {
             kill_by_runc(&container, req.signal, req.all).await
         }
         State::Created | State::Running | State::Frozen => container.init.signal(req.signal),

@@ -47,7 +47,11 @@ pub async fn create(pod: &Arc<Pod>, req: &CreateTaskRequest) -> Result<CreateTas
         },
         options,
         restore_from: (!req.checkpoint.is_empty()).then(|| PathBuf::from(&req.checkpoint)),
-        state: if waits { State::Waiting } else { State::Created },
+        state: if waits {
+            State::Waiting
+        } else {
+            State::Created
+        },
         events: pod.events.clone(),
         bundle,
     }));
