@@ -18,7 +18,7 @@ mod table;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mycedrive_handover::destination::{Action, Event, State};
+use mycedrive_handover::destination::{Action, Event, State, Step};
 use mycedrive_handover::{Verdict, journal};
 use mycedrive_proto::migration::{AskReply, AskRequest, Decision, destination_server::Destination};
 use mycedrive_proto::node::arrive_reply::Outcome as Code;
@@ -38,6 +38,8 @@ pub use table::Table;
 /// After so many failures behind the freeze a pod is refused without another attempt: each one
 /// lets the source's clients wait.
 const ATTEMPTS: u32 = 3;
+/// How long journals of migrations that are over are kept.
+const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long a Start waits beyond its time when the decision is being taken.
 /// The shim's own limit is three seconds above the one it tells.
 const GRACE: Duration = Duration::from_secs(2);
@@ -308,7 +310,23 @@ pub async fn recover(app: &Shared) -> Result<()> {
         };
         tokio::spawn(task.instrument(span));
     }
-    Ok(())
+    prune(app)
+}
+
+/// Forgets old migrations whose pod is gone. While it lives its journal says that its containers
+/// start from their image.
+fn prune(app: &Shared) -> Result<()> {
+    let living = app.shims.ids();
+    let over = |entries: &[migration::Entry]| {
+        let pod = entries.iter().find_map(|entry| entry.details.as_ref());
+        let lives = pod.is_some_and(|pod| living.contains(&pod.sandbox));
+        let last = entries.last().map(|entry| &entry.step);
+        !lives && matches!(last, Some(Step::Done | Step::Aborted | Step::Lost))
+    };
+    let folder = migration::journal_folder(app);
+    journal::prune(&folder, KEPT, over)
+        .map(drop)
+        .map_err(Error::of_journal)
 }
 
 /// An operator decides a held migration on the destination's side.

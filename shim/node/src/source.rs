@@ -16,10 +16,12 @@ mod trees;
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::Stream;
 use mycedrive_handover::fault::FaultPoint;
 use mycedrive_handover::journal;
+use mycedrive_handover::source::Step;
 use mycedrive_proto::migration::{
     Block, ConcludeReply, ConcludeRequest, CopyRequest, FreezeRequest, Manifest, OfferReply,
     OfferRequest, OpenRequest, Packets, source_server::Source,
@@ -38,6 +40,9 @@ pub use migration::{Details, Migration, lock};
 use refusal::Refusal;
 pub use table::Table;
 pub use trees::{ROOTFS, id_of};
+
+/// How long journals of migrations that are over are kept.
+const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
 
 /// The gRPC service.
 #[derive(Debug, Clone)]
@@ -97,6 +102,7 @@ impl Source for SourceService {
         request: Request<CopyRequest>,
     ) -> Result<Response<Self::CopyStream>, Status> {
         let migration = self.find(&request, &request.get_ref().migration_id)?;
+        migration.touch();
         let blocks = rounds::copy(&migration, request.into_inner()).await?;
         Ok(Response::new(Box::pin(blocks)))
     }
@@ -135,8 +141,16 @@ impl Source for SourceService {
 
 /// A pod of this node goes: the temporary route ends with it.
 pub fn leave(app: &Shared, request: &LeaveRequest) {
-    if request.pod_gone {
-        route::pod_gone(app, &request.sandbox_id);
+    if !request.pod_gone {
+        return;
+    }
+    route::pod_gone(app, &request.sandbox_id);
+    for migration in app.source.open_of(&request.sandbox_id) {
+        let app = app.clone();
+        tokio::spawn(async move {
+            let reason = "the source pod was deleted".to_owned();
+            decide::failed(&app, &migration, reason).await;
+        });
     }
 }
 
@@ -159,7 +173,14 @@ pub async fn recover(app: &Shared) -> Result<()> {
         app.source.insert(migration.clone());
         decide::perform(app, &migration, actions);
     }
-    Ok(())
+    journal::prune(&folder, KEPT, over)
+        .map(drop)
+        .map_err(Error::of_journal)
+}
+
+fn over(entries: &[migration::Entry]) -> bool {
+    let last = entries.last().map(|entry| &entry.step);
+    matches!(last, Some(Step::Done | Step::RolledBack { .. }))
 }
 
 /// An operator decides a held migration on the source's side.

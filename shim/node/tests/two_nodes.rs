@@ -278,6 +278,87 @@ async fn deleting_the_destination_before_run_is_an_abort() {
         .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_destination_holds_the_pod_until_a_person_decides() {
+    let pair = Pair::new("").await;
+    pair.b.arm("destination-before-run-recorded", "kill");
+    let annotations = [("migrate-from", pair.from())];
+    let start = pair
+        .b
+        .arrive(&pair.new, &pair.container, &annotations, LONG);
+    tokio::pin!(start);
+    loop {
+        tokio::select! {
+            reply = &mut start => panic!("answered {reply:?}"),
+            () = tokio::time::sleep(Duration::from_millis(50)) => {}
+        }
+        if pair.dead(false) {
+            break;
+        }
+    }
+    let held = async || {
+        pair.a
+            .command(&["migrations", "--json"])
+            .await
+            .contains("\"held\"")
+    };
+    let deadline = Instant::now() + LONG;
+    while !held().await {
+        assert!(Instant::now() < deadline, "never held: {}", pair.a.log());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert_eq!(pair.world.lock().unwrap().runs, [false, false]);
+    // A restart of the source changes nothing.
+    pair.revive(true).await;
+    assert_eq!(pair.world.lock().unwrap().runs, [false, false]);
+    let id = pair.migration();
+    let said = pair.a.command(&["resolve", &id, "--run-here"]).await;
+    assert!(said.contains("goes on on this node"), "{said}");
+    pair.until("resumed", |world| world.runs == [true, false])
+        .await;
+    // The destination comes back: it had not decided, so it aborts.
+    pair.revive(false).await;
+    let reply = start.await;
+    assert_eq!(
+        outcome(&reply),
+        Outcome::OUTCOME_RUNNING,
+        "{}",
+        reply.message
+    );
+    assert!(!pair.world.lock().unwrap().twice);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_migrates_once_at_a_time() {
+    let pair = Pair::new("").await;
+    pair.a.arm("source-after-freeze", "pause");
+    let waiting = ContainerState::CONTAINER_STATE_WAITING;
+    let third = Shim::new(&pair.world, 2, "redis-2", pair.root.path());
+    let other = third.container("app", "redis@c", waiting, &pair.path("upper-c"));
+    let _server = third.serve(&pair.b.dir.join("run")).await;
+    let annotations = [("migrate-from", pair.from())];
+    let (first, ()) = tokio::join!(pair.start(), async {
+        pair.until("frozen", |world| world.runs == [false, false])
+            .await;
+        let second = pair.b.arrive(&third, &other, &annotations, LONG).await;
+        assert_eq!(outcome(&second), Outcome::OUTCOME_REFUSED);
+        assert!(
+            second.message.contains("already migrating"),
+            "{}",
+            second.message
+        );
+        std::fs::remove_file(pair.a.dir.join("fault/source-after-freeze")).unwrap();
+    });
+    assert_eq!(
+        outcome(&first),
+        Outcome::OUTCOME_RUNNING,
+        "{}",
+        first.message
+    );
+    let late = pair.b.arrive(&third, &other, &annotations, LONG).await;
+    assert!(late.message.contains("has moved"), "{}", late.message);
+}
+
 /// Fault points of the daemons at which they are killed, started again, and asked again.
 const SOURCE_POINTS: &[&str] = &[
     "source-before-open",
@@ -393,6 +474,14 @@ async fn broken_at(point: &str, order: &str) -> &'static str {
 }
 
 impl Pair {
+    /// Id of the migration: the only journal at the source.
+    fn migration(&self) -> String {
+        let folder = self.a.dir.join("state/journal/source");
+        let entry = std::fs::read_dir(folder).unwrap().next().unwrap().unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        name.trim_end_matches(".journal").to_owned()
+    }
+
     fn dead(&self, source: bool) -> bool {
         if source { self.a.died() } else { self.b.died() }
     }

@@ -25,13 +25,15 @@ use crate::blocks::{BlockReader, Ended, QUEUE, pump};
 use crate::error::{Error, Result};
 use crate::progress::{Phase, now_ns};
 use crate::source::lock;
-use crate::{fault, files};
+use crate::{fault, files, machine};
 
 /// A round that brought less than this many bytes is worth no other one.
 const SMALL: u64 = 1 << 20;
 /// When the last container arrives and the newest round is older than this, another one comes
 /// before the freeze.
 const STALE: Duration = Duration::from_secs(2);
+/// How long an abort may take when the daemon stops.
+const STOP_TIME: Duration = Duration::from_secs(3);
 /// An offer whose answer was lost is repeated for so long.
 const OFFER_TIME: Duration = Duration::from_secs(30);
 
@@ -44,6 +46,7 @@ pub async fn drive(app: Shared, migration: Arc<Migration>, wish: Wish) {
         staging: staging(&app, &migration.details.id),
         wish,
         places: Places::default(),
+        memory: 0,
         opened_for: vec![],
         froze_at: None,
         frozen_at_ns: 0,
@@ -51,7 +54,11 @@ pub async fn drive(app: Shared, migration: Arc<Migration>, wish: Wish) {
     // Up to the decision nothing is lost when this is dropped half way: the abort undoes it.
     let carried = tokio::select! {
         () = app.stopping.cancelled() => {
-            return tracing::info!("the daemon stops before the decision: the next start aborts");
+            // What is not done in time, the next start does.
+            let text = "the destination's daemon was stopped".to_owned();
+            let abort = finish::abort(&app, &migration, text);
+            let _ = timeout(STOP_TIME, abort).await;
+            return;
         }
         reason = migration.cancelled() => Err(Error::Failed(reason)),
         carried = task.carry() => carried,
@@ -80,6 +87,8 @@ struct Task {
     wish: Wish,
     staging: PathBuf,
     places: Places,
+    /// Bytes of memory that the source announced.
+    memory: u64,
     /// Ids of the containers that the source has authorised.
     opened_for: Vec<String>,
     froze_at: Option<Instant>,
@@ -128,12 +137,15 @@ impl Task {
     }
 
     fn accept(&mut self, manifest: &Manifest) {
-        let migration = &self.migration;
+        let (migration, bandwidth) = (&self.migration, self.wish.bandwidth);
         lock(&migration.addresses).clone_from(&manifest.addresses);
         migration.handle.update(|progress| {
             progress.peer.clone_from(&manifest.node_name);
             progress.round_total = manifest.tree_bytes;
+            progress.estimated_freeze_ms =
+                (bandwidth > 0).then(|| manifest.memory_bytes.saturating_mul(1000) / bandwidth);
         });
+        self.memory = manifest.memory_bytes;
         migration.handle.event(
             "open",
             format!(
@@ -160,6 +172,7 @@ impl Task {
         let mut meeting = self.migration.meeting.subscribe();
         let mut last: Option<(u64, Instant)> = None;
         let mut round = 0;
+        let mut took = Duration::ZERO;
         let limit = self.app.config.migration.max_rounds.max(1);
         loop {
             let now = meeting.borrow_and_update().clone();
@@ -172,11 +185,15 @@ impl Task {
             }
             self.places.find(manifest, now.here(), &self.staging)?;
             let news = !self.places.anew().is_empty();
-            let done = last.is_some_and(|(bytes, _)| bytes < SMALL) || round >= limit;
+            // The last changes take about as long as this round did.
+            let short = took <= self.wish.max_downtime / 2;
+            let done = last.is_some_and(|(bytes, _)| bytes < SMALL || short) || round >= limit;
             let stale = last.is_none_or(|(_, at)| at.elapsed() > STALE);
             if news || !done || (now.complete() && stale && round < limit) {
                 round += 1;
+                let begin = Instant::now();
                 let bytes = self.round(source, round).await?;
+                took = begin.elapsed();
                 let before = last.map(|(bytes, _)| bytes);
                 // Not shrinking: more rounds would not help.
                 let stuck = before.is_some_and(|before| bytes * 5 > before * 4);
@@ -251,7 +268,7 @@ impl Task {
         self.migration.apply(Event::FreezeStarted)?;
         self.migration.handle.update(|progress| {
             progress.round = 0;
-            progress.round_total = 0;
+            progress.round_total = self.memory;
             progress.round_done = 0;
         });
         self.froze_at = Some(Instant::now());
@@ -284,12 +301,12 @@ impl Task {
         stream: Streaming<Block>,
         images: Option<PathBuf>,
     ) -> Result<(u64, Ended)> {
-        let last = images.is_some();
+        let growing = images.clone();
         let (sender, receiver) = mpsc::channel(QUEUE);
         let mut places = std::mem::take(&mut self.places);
         let writing = tokio::task::spawn_blocking(move || {
             let read = places.receive(BlockReader::new(receiver), images.as_deref());
-            if last {
+            if images.is_some() {
                 fault::hit_blocking(FaultPoint::DestinationDuringImages)?;
             }
             Ok::<_, Error>((places, read?))
@@ -305,7 +322,10 @@ impl Task {
             tokio::select! {
                 ended = &mut both => break ended,
                 _ = shown.tick() => {
-                    let done = counted.load(Ordering::Relaxed) - before;
+                    let done = match &growing {
+                        Some(images) => machine::tree_size(images),
+                        None => counted.load(Ordering::Relaxed) - before,
+                    };
                     let seconds = started.elapsed().as_secs_f64().max(0.001);
                     self.migration.handle.update(|progress| {
                         progress.round_done = done;

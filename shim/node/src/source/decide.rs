@@ -26,6 +26,9 @@ const QUESTION: Duration = Duration::from_secs(5);
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Longest pause between two questions or two attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// A destination that asked for nothing for so long before the freeze is asked whether it is
+/// still at it.
+const EXPIRY: Duration = Duration::from_secs(240);
 /// A shim that does not exist for this long has no pod any more.
 const GONE: Duration = Duration::from_secs(10);
 
@@ -320,6 +323,22 @@ pub async fn give_up_unfrozen(app: &Shared, migration: &Arc<Migration>) -> bool 
     };
     failed(app, migration, reason).await;
     migration.state().is_final()
+}
+
+/// Gives up a migration that never came to the freeze and whose destination is gone.
+pub fn expire(app: &Shared, migration: &Arc<Migration>) {
+    let (app, migration) = (app.clone(), migration.clone());
+    tokio::spawn(async move {
+        while migration.state() == State::Opened {
+            tokio::select! {
+                () = app.stopping.cancelled() => return,
+                () = sleep(EXPIRY / 4) => {}
+            }
+            if migration.idle() > EXPIRY && give_up_unfrozen(&app, &migration).await {
+                return;
+            }
+        }
+    });
 }
 
 /// A person decides a held migration.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use mycedrive_handover::journal::Journal;
 use mycedrive_handover::source::{Action, Event, Source, State, Step};
@@ -78,6 +79,8 @@ pub struct Migration {
     pub digest: Mutex<Option<[u8; 32]>>,
     /// Bytes on the wire so far.
     pub sent: Arc<AtomicU64>,
+    /// When the destination asked for something last.
+    touched: Mutex<Instant>,
     core: Mutex<Core>,
     state: watch::Sender<State>,
 }
@@ -131,6 +134,7 @@ impl Migration {
             authorised: Mutex::default(),
             digest: Mutex::default(),
             sent: Arc::default(),
+            touched: Mutex::new(Instant::now()),
             core: Mutex::new(core),
             state,
         })
@@ -161,6 +165,16 @@ impl Migration {
             self.show(&state);
         }
         Ok(without_records(actions))
+    }
+
+    /// The destination asks for something.
+    pub fn touch(&self) {
+        *lock(&self.touched) = Instant::now();
+    }
+
+    /// For how long the destination has asked for nothing.
+    pub fn idle(&self) -> Duration {
+        lock(&self.touched).elapsed()
     }
 
     /// Where it is.

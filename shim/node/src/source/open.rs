@@ -36,6 +36,7 @@ pub async fn open(app: &Shared, peer: &PeerInfo, request: OpenRequest) -> Result
     let known = app.source.get(&request.migration_id);
     if let Some(migration) = &known {
         belongs(migration, peer)?;
+        migration.touch();
     } else {
         may_begin(app, &shim, &pod, &named, &request).await?;
     }
@@ -254,6 +255,7 @@ fn begin(
     };
     let migration = Migration::open(app, details, Trees::of(running))?;
     app.source.insert(migration.clone());
+    decide::expire(app, &migration);
     migration
         .handle
         .event("open", format!("asked by {}", migration.details.peer));

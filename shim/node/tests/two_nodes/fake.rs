@@ -192,15 +192,15 @@ impl Shim {
 
     fn set_runs(&self, runs: bool, call: &str) {
         let mut world = self.world.lock().unwrap();
-        world.runs[self.side] = runs;
+        world.runs[self.side.min(1)] = runs;
         world.twice |= world.runs == [true, true];
         world
             .calls
-            .push(format!("{}:{call}", ["a", "b"][self.side]));
+            .push(format!("{}:{call}", ["a", "b", "c"][self.side]));
     }
 
     fn note(&self, call: &str) {
-        let runs = self.world.lock().unwrap().runs[self.side];
+        let runs = self.world.lock().unwrap().runs[self.side.min(1)];
         self.set_runs(runs, call);
     }
 

@@ -175,6 +175,20 @@ impl Node {
         }
     }
 
+    /// What the operator's command says.
+    pub async fn command(&self, arguments: &[&str]) -> String {
+        let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_mycedrive"))
+            .arg("--config")
+            .arg(self.dir.join("config.toml"))
+            .args(arguments)
+            .env_remove("MYCEDRIVE_RUN_DIR")
+            .output()
+            .await
+            .unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
     /// The pod goes.
     pub async fn leave(&self, sandbox: &str, container: &str, pod_gone: bool) {
         let request = LeaveRequest {
