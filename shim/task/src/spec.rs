@@ -61,6 +61,7 @@ impl Spec {
     }
 
     /// A spec from JSON.
+    #[cfg(test)]
     pub fn from_json(json: Value) -> Self {
         Self { json }
     }
@@ -136,14 +137,17 @@ impl Spec {
             .any(|(kind, path)| kind == "pid" && path.is_none())
     }
 
-    /// Removes a namespace from the list.
-    pub fn remove_namespace(&mut self, kind: &str) {
+    /// Gives the container a namespace of its own, unless the spec has one of this kind.
+    pub fn add_namespace(&mut self, kind: &str) {
+        if self.has_namespace(kind) {
+            return;
+        }
         if let Some(list) = self
             .json
             .pointer_mut("/linux/namespaces")
             .and_then(Value::as_array_mut)
         {
-            list.retain(|entry| entry.get("type").and_then(Value::as_str) != Some(kind));
+            list.push(json!({ "type": kind }));
         }
     }
 

@@ -109,14 +109,6 @@ impl State {
             Self::Deleted => "deleted",
         }
     }
-
-    /// Whether a process stands behind this state that a signal could reach.
-    pub fn has_process(self) -> bool {
-        matches!(
-            self,
-            Self::Created | Self::Running | Self::Paused | Self::Frozen
-        )
-    }
 }
 
 impl Step {
