@@ -129,8 +129,8 @@ impl Shim {
         };
         let mut state = shim.state.lock().unwrap();
         state.pod.sandbox_id = format!("sandbox-{side}");
-        state.pod.containerd_namespace = "k8s.io".to_owned();
-        state.pod.pod_namespace = "shop".to_owned();
+        "k8s.io".clone_into(&mut state.pod.containerd_namespace);
+        "shop".clone_into(&mut state.pod.pod_namespace);
         pod.clone_into(&mut state.pod.pod_name);
         state.pod.netns = folder.join("netns").display().to_string();
         state.pod.addresses = vec![format!("10.88.{side}.2")];
