@@ -123,12 +123,11 @@ async fn prepare_spec(pod: &Arc<Pod>, container: &Arc<Container>, spec: &mut Spe
         tokio::spawn(async move { pod.has_time_namespaces(&container.runc).await });
         return Ok(());
     }
-    let had = spec.has_namespace("time");
     migration::prepare(pod, container, spec)?;
     // A time namespace lets monotonic clocks go on on another node. A task that `ctr` made
     // stays on this one, and runc before 1.2 cannot make it.
-    if !had && !(in_pod && pod.has_time_namespaces(&container.runc).await) {
-        spec.remove_namespace("time");
+    if in_pod && pod.has_time_namespaces(&container.runc).await {
+        spec.add_namespace("time");
     }
     spec.save(&container.bundle)
 }
