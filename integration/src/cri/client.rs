@@ -14,8 +14,10 @@ use super::proto::image_service_client::ImageServiceClient;
 use super::proto::runtime_service_client::RuntimeServiceClient;
 use crate::{Error, Result};
 
-/// kubelet's deadline for most calls.
-const CALL_TIME: Duration = Duration::from_secs(120);
+/// kubelet's deadline for a start, which is when a pod arrives from another node.
+const START_TIME: Duration = Duration::from_secs(120);
+/// kubelet gives the other calls two minutes as well; here an answer later than this is a failure.
+const CALL_TIME: Duration = Duration::from_secs(20);
 
 /// A connection to a node's containerd. Cheap to clone. Must not be used from asynchronous code.
 #[derive(Debug, Clone)]
@@ -177,7 +179,7 @@ impl Cri {
         let message = proto::StartContainerRequest {
             container_id: container.to_owned(),
         };
-        self.call("StartContainer", CALL_TIME, message, async |mut c, r| {
+        self.call("StartContainer", START_TIME, message, async |mut c, r| {
             c.start_container(r).await
         })
         .map(drop)

@@ -1,0 +1,5 @@
+use crate::world::Scenario;
+
+pub fn all() -> Vec<Scenario> {
+    Vec::new()
+}
