@@ -368,7 +368,7 @@ impl Container {
 
     /// Lets go of the init process without a report: it was discarded on a source, or a
     /// restore was undone. To be called before the process is killed.
-    pub async fn forget_init(&self) {
+    pub fn forget_init(&self) {
         self.stop_oom_watch();
         if let Some(streams) = self.init.forget() {
             tokio::spawn(streams.drain());

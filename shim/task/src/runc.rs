@@ -143,7 +143,8 @@ impl Runc {
         if exit.code == 0 {
             return Ok(());
         }
-        Err(failure(name, exit.code, fs::read_to_string(log).ok()))
+        let text = fs::read_to_string(log).ok();
+        Err(failure(name, exit.code, text.as_deref()))
     }
 
     /// Runs `runc ARGS…` with `input` on its standard input.
@@ -208,14 +209,13 @@ impl Runc {
             return Ok(());
         }
         let code = status.code().unwrap_or(255) as u32;
-        Err(failure("delete".to_owned(), code, text))
+        Err(failure("delete".to_owned(), code, text.as_deref()))
     }
 }
 
 /// The error in runc's log, as the kind that containerd expects.
-fn failure(command: String, code: u32, log: Option<String>) -> Error {
+fn failure(command: String, code: u32, log: Option<&str>) -> Error {
     let message = log
-        .as_deref()
         .and_then(last_error)
         .unwrap_or_else(|| format!("exit code {code}"));
     let gone = [

@@ -18,9 +18,9 @@ fn the_last_error_line_counts() {
 
 #[test]
 fn a_gone_container_is_not_found_for_kill_and_delete_only() {
-    let kill = failure("kill".into(), 1, Some(LOG.into()));
+    let kill = failure("kill".into(), 1, Some(LOG));
     assert!(matches!(kill, Error::NotFound(_)));
-    let start = failure("start".into(), 1, Some(LOG.into()));
+    let start = failure("start".into(), 1, Some(LOG));
     assert!(matches!(start, Error::Runc { .. }));
     let silent = failure("start".into(), 9, None);
     assert!(silent.to_string().contains("exit code 9"), "{silent}");

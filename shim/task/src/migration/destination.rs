@@ -256,7 +256,7 @@ impl Migrator {
 async fn undo_one(container: &Arc<Container>, pid: i32) -> Result<()> {
     let _op = container.init.op.lock().await;
     let freezer = Freezer::of_process(pid);
-    container.forget_init().await;
+    container.forget_init();
     if container.init.state() == State::Frozen {
         container.init.step(Step::Wait)?;
     }

@@ -236,7 +236,7 @@ impl Migrator {
         let freezers = freezers(&containers)?;
         for container in &containers {
             let _op = container.init.op.lock().await;
-            container.forget_init().await;
+            container.forget_init();
             container.init.step(Step::Hold)?;
         }
         // Frozen processes cannot fork, so killing once reaches all; and they cannot run
