@@ -2,7 +2,7 @@
 //!
 //! - `annotations`: what a pod asks for.
 //! - `meeting`: the containers whose Start waits.
-//! - `drive`: one migration up to the decision; `places` says where things go.
+//! - `drive`: one migration up to the decision; `rounds` copies, `places` says where to.
 //! - `finish`: after the decision; `route` for the old connections.
 
 mod annotations;
@@ -11,6 +11,7 @@ mod finish;
 mod meeting;
 mod migration;
 mod places;
+mod rounds;
 mod route;
 mod source;
 mod table;

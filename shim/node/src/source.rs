@@ -2,7 +2,7 @@
 //!
 //! - `open`: authorise and describe.
 //! - `rounds`: what is sent.
-//! - `decide`: offer, decision, thaw or discard.
+//! - `decide`: offer, decision, thaw or discard; `watch`: asks when nothing is heard.
 //! - `route`: packets of old connections.
 
 mod decide;
@@ -13,6 +13,7 @@ mod rounds;
 mod route;
 mod table;
 mod trees;
+mod watch;
 
 use std::pin::Pin;
 use std::sync::Arc;

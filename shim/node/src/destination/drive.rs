@@ -7,12 +7,10 @@ use std::time::{Duration, Instant};
 
 use mycedrive_handover::destination::Event;
 use mycedrive_handover::fault::FaultPoint;
-use mycedrive_proto::migration::{Block, Manifest};
+use mycedrive_proto::migration::Manifest;
 use mycedrive_proto::shim::Container;
 use mycedrive_transfer::Budget;
-use tokio::sync::mpsc;
-use tokio::time::{interval, sleep, timeout};
-use tonic::Streaming;
+use tokio::time::{sleep, timeout};
 
 use super::annotations::Wish;
 use super::finish;
@@ -21,17 +19,12 @@ use super::migration::Migration;
 use super::places::Places;
 use super::source::{self, Source};
 use crate::app::Shared;
-use crate::blocks::{BlockReader, Ended, QUEUE, pump};
+use crate::blocks::Ended;
 use crate::error::{Error, Result};
-use crate::progress::{Phase, now_ns};
+use crate::progress::now_ns;
 use crate::source::lock;
-use crate::{fault, files, machine};
+use crate::{fault, files};
 
-/// A round that brought less than this many bytes is worth no other one.
-const SMALL: u64 = 1 << 20;
-/// When the last container arrives and the newest round is older than this, another one comes
-/// before the freeze.
-const STALE: Duration = Duration::from_secs(2);
 /// How long an abort may take when the daemon stops.
 const STOP_TIME: Duration = Duration::from_secs(3);
 /// An offer whose answer was lost is repeated for so long.
@@ -81,18 +74,19 @@ pub fn staging(app: &Shared, id: &str) -> PathBuf {
     app.config.state_dir.join("staging").join(id)
 }
 
-struct Task {
-    app: Shared,
-    migration: Arc<Migration>,
-    wish: Wish,
-    staging: PathBuf,
-    places: Places,
+/// A migration that is under way.
+pub(super) struct Task {
+    pub(super) app: Shared,
+    pub(super) migration: Arc<Migration>,
+    pub(super) wish: Wish,
+    pub(super) staging: PathBuf,
+    pub(super) places: Places,
     /// Bytes of memory that the source announced.
-    memory: u64,
+    pub(super) memory: u64,
     /// Ids of the containers that the source has authorised.
-    opened_for: Vec<String>,
-    froze_at: Option<Instant>,
-    frozen_at_ns: u64,
+    pub(super) opened_for: Vec<String>,
+    pub(super) froze_at: Option<Instant>,
+    pub(super) frozen_at_ns: u64,
 }
 
 impl Task {
@@ -121,7 +115,7 @@ impl Task {
     }
 
     /// Opens the migration, or authorises the containers that came since.
-    async fn open(&mut self, source: &mut Source) -> Result<Manifest> {
+    pub(super) async fn open(&mut self, source: &mut Source) -> Result<Manifest> {
         let here = self.here();
         let manifest = source
             .open(&self.app, &self.migration, &self.wish, &here)
@@ -164,82 +158,6 @@ impl Task {
             meeting.expect(manifest);
             meeting.advance(Stage::Copying);
         });
-    }
-
-    /// Rounds until all containers are here and another round would not shorten the freeze.
-    async fn rounds(&mut self, source: &mut Source, manifest: &Manifest) -> Result<()> {
-        self.migration.apply(Event::CopyStarted)?;
-        let mut meeting = self.migration.meeting.subscribe();
-        let mut last: Option<(u64, Instant)> = None;
-        let mut round = 0;
-        let mut took = Duration::ZERO;
-        let limit = self.app.config.migration.max_rounds.max(1);
-        loop {
-            let now = meeting.borrow_and_update().clone();
-            if now
-                .here()
-                .values()
-                .any(|arrival| !self.opened_for.contains(&arrival.container.id))
-            {
-                self.open(source).await?;
-            }
-            self.places.find(manifest, now.here(), &self.staging)?;
-            let news = !self.places.anew().is_empty();
-            // The last changes take about as long as this round did.
-            let short = took <= self.wish.max_downtime / 2;
-            let done = last.is_some_and(|(bytes, _)| bytes < SMALL || short) || round >= limit;
-            let stale = last.is_none_or(|(_, at)| at.elapsed() > STALE);
-            if news || !done || (now.complete() && stale && round < limit) {
-                round += 1;
-                let begin = Instant::now();
-                let bytes = self.round(source, round).await?;
-                took = begin.elapsed();
-                let before = last.map(|(bytes, _)| bytes);
-                // Not shrinking: more rounds would not help.
-                let stuck = before.is_some_and(|before| bytes * 5 > before * 4);
-                last = Some((if stuck { 0 } else { bytes }, Instant::now()));
-                continue;
-            }
-            if now.complete() {
-                return Ok(());
-            }
-            self.wait_for(&now.missing());
-            if meeting.changed().await.is_err() {
-                return Err(Error::Failed("the migration was dropped".to_owned()));
-            }
-        }
-    }
-
-    fn wait_for(&self, missing: &[String]) {
-        let text = format!("waits for container {} to start here", missing.join(", "));
-        self.migration.handle.phase(Phase::Ready, text);
-        self.migration.meeting.send_if_modified(|meeting| {
-            let before = meeting.stage();
-            meeting.advance(Stage::Ready);
-            before != meeting.stage()
-        });
-    }
-
-    /// One round; returns its bytes before compression.
-    async fn round(&mut self, source: &mut Source, round: u32) -> Result<u64> {
-        self.migration.handle.update(|progress| {
-            progress.phase = Phase::Copying;
-            progress.round = round;
-            progress.round_done = 0;
-        });
-        let stream = source
-            .copy(round, self.places.ids(), self.places.anew())
-            .await?;
-        let (bytes, ended) = self.receive(stream, None).await?;
-        let text = format!(
-            "{round}: {}, {} entries, {} ms",
-            crate::units::show_bytes(bytes),
-            ended.end.changed_entries,
-            ended.end.milliseconds
-        );
-        self.migration.handle.event("round", text);
-        fault::hit(FaultPoint::DestinationDuringCopy).await?;
-        Ok(bytes)
     }
 
     async fn adopt(&self, manifest: &Manifest) -> Result<()> {
@@ -293,63 +211,6 @@ impl Task {
         );
         handle.event("transferred", sent);
         Ok(ended)
-    }
-
-    /// Takes a stream to its places; shows how far it is meanwhile.
-    async fn receive(
-        &mut self,
-        stream: Streaming<Block>,
-        images: Option<PathBuf>,
-    ) -> Result<(u64, Ended)> {
-        let growing = images.clone();
-        let (sender, receiver) = mpsc::channel(QUEUE);
-        let mut places = std::mem::take(&mut self.places);
-        let writing = tokio::task::spawn_blocking(move || {
-            let read = places.receive(BlockReader::new(receiver), images.as_deref());
-            if images.is_some() {
-                fault::hit_blocking(FaultPoint::DestinationDuringImages)?;
-            }
-            Ok::<_, Error>((places, read?))
-        });
-        let counted = self.migration.received.clone();
-        let before = counted.load(Ordering::Relaxed);
-        let pumping = pump(&self.migration.details.endpoint, stream, sender, &counted);
-        let both = async { tokio::join!(pumping, writing) };
-        tokio::pin!(both);
-        let mut shown = interval(Duration::from_millis(500));
-        let started = Instant::now();
-        let (pumped, written) = loop {
-            tokio::select! {
-                ended = &mut both => break ended,
-                _ = shown.tick() => {
-                    let done = match &growing {
-                        Some(images) => machine::tree_size(images),
-                        None => counted.load(Ordering::Relaxed) - before,
-                    };
-                    let seconds = started.elapsed().as_secs_f64().max(0.001);
-                    self.migration.handle.update(|progress| {
-                        progress.round_done = done;
-                        progress.rate = (done as f64 / seconds) as u64;
-                    });
-                }
-            }
-        };
-        let wire = counted.load(Ordering::Relaxed) - before;
-        let written = written.map_err(|error| Error::Failed(error.to_string()))?;
-        let (ended, (places, raw)) = match (pumped, written) {
-            (Ok(ended), Ok(done)) => (ended, done),
-            // What the source says is why the stream could not be read.
-            (Err(error @ (Error::Remote { .. } | Error::Peer(_))), _) | (Ok(_), Err(error)) => {
-                return Err(error);
-            }
-            (Err(_), Err(error)) | (Err(error), Ok(_)) => return Err(error),
-        };
-        self.places = places;
-        self.migration.handle.update(|progress| {
-            progress.bytes_sent += wire;
-            progress.bytes_raw += raw;
-        });
-        Ok((raw, ended))
     }
 
     async fn offer(&self, source: &Source, digest: [u8; 32]) -> Result<()> {

@@ -9,10 +9,10 @@ use mycedrive_proto::migration::{ContainerSpec, Manifest, OpenRequest, SourceCon
 use mycedrive_proto::shim::{Container, ContainerState, DescribeReply};
 use tonic::Status;
 
-use super::decide;
 use super::migration::{Details, Migration, lock};
 use super::refusal::Refusal;
 use super::trees::Trees;
+use super::watch;
 use crate::app::Shared;
 use crate::peers::PeerInfo;
 use crate::shims::{Shim, app_containers};
@@ -114,7 +114,7 @@ async fn may_begin(
         return Err(Refusal::Busy(app.config.migration.max_parallel).into());
     }
     for other in app.source.open_of(&pod.sandbox_id) {
-        if !decide::give_up_unfrozen(app, &other).await {
+        if !watch::give_up_unfrozen(app, &other).await {
             return Err(Refusal::Migrating {
                 pod: named.to_owned(),
                 migration: other.details.id.clone(),
@@ -255,7 +255,7 @@ fn begin(
     };
     let migration = Migration::open(app, details, Trees::of(running))?;
     app.source.insert(migration.clone());
-    decide::expire(app, &migration);
+    watch::expire(app, &migration);
     migration
         .handle
         .event("open", format!("asked by {}", migration.details.peer));

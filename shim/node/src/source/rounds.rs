@@ -18,7 +18,7 @@ use tracing::Instrument as _;
 
 use super::migration::{Migration, lock};
 use super::refusal::Refusal;
-use super::{decide, open, route};
+use super::{decide, open, route, watch};
 use crate::app::Shared;
 use crate::blocks::{BlockWriter, QUEUE};
 use crate::error::{Error, Result};
@@ -79,7 +79,7 @@ pub async fn freeze(app: &Shared, migration: &Arc<Migration>) -> Result<Blocks, 
     migration
         .apply(Event::FreezeAsked)
         .map_err(|error| Status::from(Refusal::Order(error.to_string())))?;
-    decide::watch_over(app, migration);
+    watch::watch_over(app, migration);
     let (sender, receiver) = mpsc::channel(QUEUE);
     let (app, migration) = (app.clone(), migration.clone());
     let span = tracing::info_span!("freeze", migration = %migration.details.id);
