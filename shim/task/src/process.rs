@@ -31,6 +31,8 @@ struct Inner {
     /// Filled by the reaper: once it holds an exit, `pid` may belong to somebody else.
     reaped: Option<ExitWatch>,
     attached: Option<Attached>,
+    /// CloseIO came; clients send it as soon as their input ends, often before Start.
+    stdin_closed: bool,
 }
 
 impl Process {
@@ -46,6 +48,7 @@ impl Process {
                 pid: 0,
                 reaped: None,
                 attached: None,
+                stdin_closed: false,
             }),
             ended: watch::Sender::new(None),
         }
@@ -78,8 +81,11 @@ impl Process {
     }
 
     /// The process exists now.
-    pub fn appeared(&self, pid: i32, reaped: ExitWatch, attached: Attached) {
+    pub fn appeared(&self, pid: i32, reaped: ExitWatch, mut attached: Attached) {
         let mut inner = self.inner();
+        if inner.stdin_closed {
+            attached.close_stdin();
+        }
         inner.pid = pid;
         inner.reaped = Some(reaped);
         inner.attached = Some(attached);
@@ -101,7 +107,9 @@ impl Process {
 
     /// Ends standard input.
     pub fn close_stdin(&self) {
-        if let Some(attached) = &mut self.inner().attached {
+        let mut inner = self.inner();
+        inner.stdin_closed = true;
+        if let Some(attached) = &mut inner.attached {
             attached.close_stdin();
         }
     }
