@@ -21,7 +21,13 @@ pub(super) async fn checkpoint(
     runtime::private_directory(&image_dir)?;
     let (criu_log, runtime_log) = runtime::logs(&work_dir, "dump.log")?;
     config::write(&target.bundle, &Config::checkpoint(purpose, connections))?;
-    stopped::record(&image_dir, &Freezer::of_process(pid)?.processes()?)?;
+    let freezer = Freezer::of_process(pid)?;
+    let mut stopped = stopped::record(&image_dir, &freezer.processes()?)?;
+    if !freezer.is_frozen()? {
+        // CRIU then sees for itself what is stopped.
+        stopped.clear();
+    }
+    let _continued = stopped::Continued::new(stopped)?;
 
     let mut command = runtime::command(&target, &runtime_log, "checkpoint");
     runtime::shared_flags(&mut command, &target, &image_dir, &work_dir);

@@ -96,6 +96,14 @@ pub fn namespace(pid: i32, kind: &str) -> io::Result<String> {
     Ok(link.to_string_lossy().into_owned())
 }
 
+/// Whether the process is stopped by a signal (SIGSTOP, SIGTSTP, ...). The freezer of cgroup v1
+/// hides that in the state, but not in where the process sleeps. A process that cannot be read
+/// counts as not.
+pub fn is_stopped(pid: i32) -> bool {
+    Status::read(pid).is_ok_and(|status| status.state == 'T')
+        || fs::read_to_string(proc(pid, "wchan")).is_ok_and(|wait| wait == "do_signal_stop")
+}
+
 /// Whether a thread of the process waits inside vfork (or a clone that behaves like it) for its
 /// child. A process that cannot be read counts as not.
 pub fn in_vfork(pid: i32) -> bool {
