@@ -148,6 +148,55 @@ async fn a_pod_moves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn containers_wait_for_each_other() {
+    let pair = Pair::new("").await;
+    let running = ContainerState::CONTAINER_STATE_RUNNING;
+    let ended = ContainerState::CONTAINER_STATE_EXITED;
+    let waiting = ContainerState::CONTAINER_STATE_WAITING;
+    pair.old
+        .container("side", "side@a", running, &pair.path("side-a"));
+    pair.old
+        .container("init", "init@a", ended, &pair.path("init-a"));
+    std::fs::write(pair.path("side-a/note"), "of side").unwrap();
+    let init = pair
+        .new
+        .container("init", "init@b", waiting, &pair.path("init-b"));
+    let side = pair
+        .new
+        .container("side", "side@b", waiting, &pair.path("side-b"));
+    let annotations = [("migrate-from", pair.from())];
+    let reply = pair.b.arrive(&pair.new, &init, &annotations, LONG).await;
+    assert_eq!(
+        outcome(&reply),
+        Outcome::OUTCOME_EXITED,
+        "{}",
+        reply.message
+    );
+    let reply = pair.start().await;
+    assert_eq!(
+        outcome(&reply),
+        Outcome::OUTCOME_WAITING,
+        "{}",
+        reply.message
+    );
+    assert_eq!(pair.world.lock().unwrap().runs, [true, false]);
+    let reply = pair.b.arrive(&pair.new, &side, &annotations, LONG).await;
+    assert_eq!(
+        outcome(&reply),
+        Outcome::OUTCOME_RUNNING,
+        "{}",
+        reply.message
+    );
+    for name in ["app", "side"] {
+        assert_eq!(pair.new.memory(name), Some(vec![7; 300_000]), "{name}");
+    }
+    assert!(pair.path("side-b/note").exists() && pair.path("upper-b/data/file").exists());
+    let calls = pair.world.lock().unwrap().calls.clone();
+    let freezes = calls.iter().filter(|call| *call == "a:freeze").count();
+    assert_eq!(freezes, 1, "{calls:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_failed_restore_rolls_back() {
     let pair = Pair::new("").await;
     pair.new.fail_restore.store(true, Ordering::Relaxed);

@@ -173,7 +173,7 @@ async fn step(app: &Shared, migration: &Arc<Migration>, thaw: bool) -> Result<()
     } else {
         fault::hit(FaultPoint::SourceAfterCommitRecorded).await?;
         let shim = app.shims.connect(&details.sandbox).await?;
-        let destination = format!("{} on node {}", details.destination, details.peer);
+        let destination = format!("node {} as {}", details.peer, details.destination);
         shim.discard(&details.id, &destination, limit).await?;
         route::end_with(app, migration);
         fault::hit(FaultPoint::SourceAfterDiscard).await
