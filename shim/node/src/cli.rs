@@ -2,6 +2,7 @@
 
 mod args;
 mod output;
+mod picture;
 mod pki;
 mod ps;
 mod report;
@@ -96,9 +97,13 @@ async fn client(config: &Config, command: Command) -> Result<ExitCode> {
             }
         }
         Command::Watch { id, format } => return watch::run(&socket, id, format.json).await,
-        Command::Report { id, format } => {
+        Command::Report { id, svg, format } => {
             if let Answer::Migration(one) = ask(&socket, &Ask::Show { id }).await?.one().await? {
-                if format.json {
+                if let Some(file) = svg {
+                    let picture = picture::svg(&one);
+                    std::fs::write(&file, picture).map_err(Error::io("cannot write", &file))?;
+                    line(&format!("wrote {}", file.display()))?;
+                } else if format.json {
                     json(&one)?;
                 } else {
                     print(&report::text(&one))?;

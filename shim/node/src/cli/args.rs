@@ -77,9 +77,13 @@ pub enum Command {
         format: Format,
     },
     /// Show what happened in a migration, and when
+    #[command(after_help = "Example:\n  mycedrive report 3f2a --svg timeline.svg")]
     Report {
         /// Its id or the beginning of it
         id: String,
+        /// Write the timeline as a picture instead
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
         /// How it is printed.
         #[command(flatten)]
         format: Format,

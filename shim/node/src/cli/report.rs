@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::ps::peer;
 use super::table::Table;
-use crate::progress::{Progress, Side};
+use crate::progress::{Event, Progress, Side};
 use crate::units::{show_bytes, show_millis};
 
 /// A heading, the numbers, and the events with the time since the beginning and since the
@@ -43,7 +43,7 @@ pub fn text(one: &Progress) -> String {
     text.push('\n');
     let mut table = Table::new(&["AT", "AFTER", "EVENT", "DETAIL"]);
     let mut before = one.started_ns;
-    for event in &one.events {
+    for event in &ordered(one) {
         table.row(&[
             show_fine(event.at_ns.saturating_sub(one.started_ns)),
             show_fine(event.at_ns.saturating_sub(before)),
@@ -56,8 +56,15 @@ pub fn text(one: &Progress) -> String {
     text
 }
 
+/// The events by their time: some are recorded with the time at which the other side saw them.
+pub fn ordered(one: &Progress) -> Vec<Event> {
+    let mut events = one.events.clone();
+    events.sort_by_key(|event| event.at_ns);
+    events
+}
+
 /// Below a second with a digit more than [`show_millis`].
-fn show_fine(nanos: u64) -> String {
+pub fn show_fine(nanos: u64) -> String {
     if nanos < 1_000_000_000 {
         format!("{:.1} ms", nanos as f64 / 1e6)
     } else {

@@ -60,3 +60,36 @@ fn lists_say_when_they_are_empty() {
     assert!(ps::migrations(&[]).contains("no migrations"));
     assert!(ps::migrations(&[progress()]).contains("from node-a"));
 }
+
+#[test]
+fn the_picture_shades_the_freeze_and_escapes_words() {
+    let mut one = progress();
+    one.freeze_ms = Some(90);
+    for (after_ms, name) in [
+        (120, "run"),
+        (10, "open"),
+        (30, "frozen"),
+        (60_000, "route-ended"),
+    ] {
+        one.events.push(Event {
+            at_ns: one.started_ns + after_ms * 1_000_000,
+            name: name.to_owned(),
+            detail: "<b> & \"c\"".to_owned(),
+        });
+    }
+    let svg = picture::svg(&one);
+    assert!(svg.contains("fill=\"#fde2e1\""), "{svg}");
+    assert!(
+        svg.contains("&lt;b&gt; &amp; &quot;c&quot;") && !svg.contains("<b>"),
+        "{svg}"
+    );
+    assert!(!svg.contains("route-ended"), "{svg}");
+    let (open, run) = (svg.find(">open<"), svg.find(">run<"));
+    assert!(open.is_some() && open < run, "in order of time");
+    assert_eq!(
+        picture::svg(&Progress::new("x", Side::Source))
+            .matches("<rect")
+            .count(),
+        1
+    );
+}
