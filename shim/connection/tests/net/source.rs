@@ -1,6 +1,7 @@
 use crate::pump::read_all;
 use crate::support::{Net, Nets, OLD4, OLD6, old, unable};
 use mycedrive_connection::{Error, PodNet};
+use nix::sys::socket::{setsockopt, sockopt};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -123,6 +124,26 @@ fn dying_sockets_say_nothing() {
     sleep(SHORT);
     let held = read_all(&tun);
     assert_eq!(held.iter().filter(|p| p.ends_with(b"hello")).count(), 2);
+}
+
+#[test]
+fn criu_passes_the_lock() {
+    if unable() {
+        return;
+    }
+    let nets = Nets::new();
+    let pod = nets.a.pod();
+    pod.lock_source(&old()).unwrap();
+    let hears = nets.client.run(|| UdpSocket::bind("0.0.0.0:4001").unwrap());
+    hears.set_read_timeout(Some(SHORT)).unwrap();
+    for (mark, passes) in [(0, false), (mycedrive_connection::CRIU_MARK, true)] {
+        nets.a.run(move || {
+            let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+            setsockopt(&socket, sockopt::Mark, &mark).unwrap();
+            let _ = socket.send_to(b"x", "10.9.0.2:4001");
+        });
+        assert_eq!(hears.recv(&mut [0]).is_ok(), passes, "mark {mark:#x}");
+    }
 }
 
 #[test]
