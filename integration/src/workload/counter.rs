@@ -10,7 +10,10 @@ use super::client::now_ns;
 use super::report::{Answer, Report};
 
 /// An answer that takes longer than this is an error, not a gap.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// An address that is gone answers nothing; the service may be at another one meanwhile.
+const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Runs until `stop` exists, at most `limit`. One request at a time, `pace` apart.
 ///
@@ -62,7 +65,7 @@ fn connect(service: &Path) -> io::Result<Connection> {
         .trim()
         .parse()
         .map_err(io::Error::other)?;
-    let stream = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+    let stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
     Ok(Connection {

@@ -1,0 +1,114 @@
+//! Reads what test programs print.
+
+use std::fmt;
+
+/// Sums over all test programs.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Ran and were right.
+    pub passed: usize,
+    /// Ran and were wrong.
+    pub failed: usize,
+    /// Could not run here.
+    pub skipped: usize,
+    /// Within the output of tests that passed?
+    quiet: bool,
+    /// Tests of the running program that said that they skip.
+    said: usize,
+    /// Has the test whose output is read now said so?
+    counted: bool,
+}
+
+impl Tally {
+    /// Takes a line in; answers with what is to be shown of it.
+    pub fn read<'a>(&mut self, line: &'a str) -> Option<&'a str> {
+        if let Some(result) = line.strip_prefix("test result: ") {
+            self.add(result);
+            return Some(line);
+        }
+        match line {
+            "successes:" => self.quiet = true,
+            "failures:" => self.quiet = false,
+            _ if self.quiet && line.starts_with("---- ") => self.counted = false,
+            _ if self.quiet && line.starts_with("skipped: ") => {
+                self.said += usize::from(!self.counted);
+                self.counted = true;
+                return Some(line);
+            }
+            _ => {}
+        }
+        (!self.quiet && !line.is_empty()).then_some(line)
+    }
+
+    /// `ok. 3 passed; 0 failed; 1 ignored; …`
+    fn add(&mut self, result: &str) {
+        let number = |word: &str| -> usize {
+            let words: Vec<&str> = result
+                .split([' ', ';', '.'])
+                .filter(|word| !word.is_empty())
+                .collect();
+            let at = words
+                .iter()
+                .position(|found| *found == word)
+                .and_then(|at| at.checked_sub(1));
+            at.and_then(|at| words[at].parse().ok()).unwrap_or(0)
+        };
+        self.passed += number("passed").saturating_sub(self.said);
+        self.failed += number("failed");
+        self.skipped += number("ignored") + self.said;
+        (self.quiet, self.said, self.counted) = (false, 0, false);
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} passed, {} failed, {} skipped",
+            self.passed, self.failed, self.skipped
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Tally;
+
+    const OUTPUT: &str = "\
+running 3 tests
+test one ... ok
+test two ... ok
+
+successes:
+
+---- two stdout ----
+noise
+skipped: not root
+skipped: not root
+
+
+successes:
+    one
+    two
+
+test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.1s
+
+running 2 tests
+test three ... FAILED
+
+failures:
+
+---- three stdout ----
+thread panicked
+
+test result: FAILED. 0 passed; 1 failed; 1 ignored; 0 measured; 0 filtered out; finished in 0.1s";
+
+    #[test]
+    fn adds_up_and_hides_the_noise_of_success() {
+        let mut tally = Tally::default();
+        let shown: Vec<&str> = OUTPUT.lines().filter_map(|line| tally.read(line)).collect();
+        assert_eq!(tally.to_string(), "1 passed, 1 failed, 2 skipped");
+        assert!(!shown.contains(&"noise"));
+        assert!(shown.contains(&"thread panicked"));
+    }
+}
