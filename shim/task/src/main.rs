@@ -13,6 +13,7 @@ mod log;
 mod migration;
 mod oom;
 mod options;
+mod orphans;
 mod pod;
 mod pod_socket;
 mod process;

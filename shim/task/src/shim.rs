@@ -25,7 +25,7 @@ use crate::pod::Pod;
 use crate::runc::Runc;
 use crate::spec::Spec;
 use crate::task::TaskService;
-use crate::{log, pod_socket, reaper, rootfs};
+use crate::{log, orphans, pod_socket, reaper, rootfs};
 
 /// Name under which containerd knows this runtime.
 pub const RUNTIME: &str = "io.containerd.mycedrive.v2";
@@ -204,6 +204,9 @@ fn delete(id: &str, namespace: &str) -> Result<DeleteResponse> {
     let bundle = bundle_of(id)?;
     let options = Options::load(&bundle);
     let runc = Runc::new(&options, namespace, &bundle);
+    if shim_is_dead(&bundle) && Spec::load(&bundle).is_ok_and(|spec| spec.is_sandbox()) {
+        orphans::remove(id, &runc);
+    }
     match runc.delete_blocking(id) {
         // It was never made, or is gone already.
         Ok(()) | Err(Error::NotFound(_)) => {}
@@ -230,6 +233,14 @@ fn bundle_of(id: &str) -> Result<PathBuf> {
     Ok(match here.parent() {
         Some(parent) if here.file_name().is_none_or(|name| name != id) => parent.join(id),
         _ => here,
+    })
+}
+
+/// Whether the shim that made this bundle's container does not answer.
+fn shim_is_dead(bundle: &Path) -> bool {
+    fs::read_to_string(bundle.join(ADDRESS)).is_ok_and(|address| {
+        let socket = address.strip_prefix("unix://").unwrap_or(&address);
+        UnixStream::connect(socket).is_err()
     })
 }
 

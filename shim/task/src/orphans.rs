@@ -1,0 +1,80 @@
+//! Containers whose shim died.
+//!
+//! containerd calls `delete` for the sandbox when a pod's shim is gone, but not for the pod's
+//! other containers: it only reports that they ended. Their processes would stay, unseen, for
+//! ever frozen if the shim died in a migration, and beside the container that kubelet starts in
+//! their place. Their bundles may be gone already, so they are found in runc's own state.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::error::Error;
+use crate::rootfs;
+use crate::runc::Runc;
+use crate::spec::annotation;
+
+/// Ends and removes every container of the pod with this sandbox, but not the sandbox. Goes on
+/// after errors and writes them to standard error.
+pub fn remove(sandbox_id: &str, runc: &Runc) {
+    let Ok(entries) = fs::read_dir(runc.root()) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let Ok(text) = fs::read(entry.path().join("state.json")) else {
+            continue;
+        };
+        let state = serde_json::from_slice(&text).unwrap_or_default();
+        if !belongs(&state, sandbox_id) {
+            continue;
+        }
+        match runc.delete_blocking(&entry.file_name().to_string_lossy()) {
+            Ok(()) | Err(Error::NotFound(_)) => {}
+            Err(error) => eprintln!("{error}"),
+        }
+        if let Some(bundle) = label(&state, "bundle")
+            && let Err(error) = rootfs::unmount_all(&Path::new(bundle).join("rootfs"))
+        {
+            eprintln!("{error}");
+        }
+    }
+}
+
+/// Whether it is the state of another container of the sandbox's pod.
+fn belongs(state: &Value, sandbox_id: &str) -> bool {
+    label(state, annotation::SANDBOX_ID) == Some(sandbox_id)
+        && label(state, annotation::CONTAINER_TYPE) != Some("sandbox")
+}
+
+/// A label (the spec's annotations are among them) in runc's `state.json`: `KEY=VALUE`.
+fn label<'a>(state: &'a Value, key: &str) -> Option<&'a str> {
+    state
+        .pointer("/config/labels")?
+        .as_array()?
+        .iter()
+        .find_map(|label| label.as_str()?.strip_prefix(key)?.strip_prefix('='))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn only_other_containers_of_the_pod_belong_to_it() {
+        let state = |kind: &str, sandbox: &str| {
+            json!({ "config": { "labels": [
+                format!("{}={kind}", annotation::CONTAINER_TYPE),
+                format!("{}={sandbox}", annotation::SANDBOX_ID),
+                "bundle=/b",
+            ] } })
+        };
+        assert!(belongs(&state("container", "s1"), "s1"));
+        assert!(!belongs(&state("container", "s2"), "s1"));
+        assert!(!belongs(&state("sandbox", "s1"), "s1"));
+        assert!(!belongs(&json!(null), "s1"));
+        assert_eq!(label(&state("container", "s1"), "bundle"), Some("/b"));
+    }
+}
