@@ -64,6 +64,7 @@ pub async fn run(
 /// Asks the shim until the processes run. False when they never will, or the daemon stops.
 async fn let_go(app: &Shared, migration: &Arc<Migration>) -> bool {
     let mut wait = Duration::from_millis(20);
+    let mut missing_since = None;
     loop {
         match run_once(app, migration).await {
             Ok(()) => return true,
@@ -73,6 +74,15 @@ async fn let_go(app: &Shared, migration: &Arc<Migration>) -> bool {
                 migration.handle.update(|progress| progress.message = text);
             }
         }
+        // containerd kills what a dead shim leaves: nobody can say whether it had run.
+        if route::shim_gone(app, &migration.details.sandbox) {
+            let since = *missing_since.get_or_insert_with(Instant::now);
+            if since.elapsed() > GONE {
+                break;
+            }
+        } else {
+            missing_since = None;
+        }
         tokio::select! {
             () = app.stopping.cancelled() => return false,
             () = migration.pod_gone.cancelled() => break,
@@ -80,7 +90,7 @@ async fn let_go(app: &Shared, migration: &Arc<Migration>) -> bool {
         }
         wait = (wait * 2).min(LONGEST_PAUSE);
     }
-    let reason = "this pod was deleted before its processes were known to run";
+    let reason = "this pod was deleted, or its shim killed, before its processes were known to run";
     if let Err(error) = migration.apply(Event::PodGone) {
         tracing::error!(%error, "cannot record that the pod was lost");
     }

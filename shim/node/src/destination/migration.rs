@@ -221,7 +221,8 @@ impl Migration {
             State::Lost => (
                 Phase::Held,
                 format!(
-                    "this pod was deleted before its processes were known to run; decide on the \
+                    "this pod was deleted, or its shim killed, before its processes were known \
+                     to run; decide on the \
                      source node: `mycedrive resolve {}`",
                     self.details.id
                 ),
