@@ -194,7 +194,9 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
                 match Testbed::open(&name) {
                     Ok(testbed) => show(&testbed),
                     Err(_) => {
-                        println!("{name}: remains; `cargo testbed --name {name} down` removes them")
+                        println!(
+                            "{name}: remains; `cargo testbed --name {name} down` removes them"
+                        );
                     }
                 }
             }
@@ -210,7 +212,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             return Ok(ExitCode::from(status.code().unwrap_or(1) as u8));
         }
         Command::Logs { node, service } => {
-            logs(Testbed::open(&name)?.node(&node)?, service.as_deref())
+            logs(Testbed::open(&name)?.node(&node)?, service.as_deref());
         }
         Command::Install { no_build } => {
             if !no_build {

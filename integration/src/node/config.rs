@@ -74,7 +74,12 @@ pub(super) fn hosts<'a>(nodes: impl Iterator<Item = (&'a str, u8)>) -> String {
     let mut text = "127.0.0.1 localhost\n::1 localhost\n".to_owned();
     for (name, index) in nodes {
         let (link4, link6) = (Addresses::link4(index), Addresses::link6(index));
-        text.push_str(&format!("{link4} {name}\n{link6} {name}\n"));
+        for line in [link4, link6] {
+            text.push_str(&line);
+            text.push(' ');
+            text.push_str(name);
+            text.push('\n');
+        }
     }
     text
 }

@@ -41,9 +41,8 @@ impl Node {
     pub fn wait_ready(&self) -> Result<()> {
         let until = Instant::now() + SERVICE_TIME;
         loop {
-            let error = match self.cri().and_then(|cri| cri.version()) {
-                Ok(_) => return Ok(()),
-                Err(error) => error,
+            let Err(error) = self.cri().and_then(|cri| cri.version()) else {
+                return Ok(());
             };
             if Instant::now() > until {
                 let detail = format!(

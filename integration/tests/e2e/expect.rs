@@ -7,6 +7,7 @@ use anyhow::{Result, bail, ensure};
 use mycedrive_integration::{ContainerState, Node, RunningPod};
 
 /// Both sides are equal.
+#[allow(clippy::needless_pass_by_value, reason = "calls are easier to read")]
 pub fn equal<T: PartialEq + Debug>(what: &str, found: T, expected: T) -> Result<()> {
     ensure!(
         found == expected,

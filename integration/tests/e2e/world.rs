@@ -1,5 +1,6 @@
 //! What scenarios share: the testbed, its state before each, and what is said of a failure.
 
+use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow};
@@ -161,11 +162,9 @@ fn logs(testbed: &Testbed) -> String {
         let log = node.log("mycedrive");
         let lines: Vec<&str> = log.lines().collect();
         let last = lines.len().saturating_sub(LOG_LINES);
-        text.push_str(&format!(
-            "-- {}'s daemon --\n{}\n",
-            node.name(),
-            lines[last..].join("\n")
-        ));
+        let end = lines[last..].join("\n");
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "-- {}'s daemon --\n{end}", node.name());
     }
     text
 }

@@ -71,7 +71,7 @@ pub fn run(testbed: &Testbed, runs: usize, out: &Path) -> Result<()> {
             measured.errors
         );
     }
-    let last_node = if runs % 2 == 0 { a } else { b };
+    let last_node = if runs.is_multiple_of(2) { a } else { b };
     last_node.stop_pod(&here, Duration::from_secs(1))?;
     for (node, before) in [a, b].into_iter().zip(before) {
         let left = leftovers::since(node, &before)?;
