@@ -60,6 +60,11 @@ pub fn migrate(from: &Node, to: &Node, pod: &Pod) -> Result<RunningPod> {
 
 /// A client that counts in a Redis at this address.
 pub fn client(node: &Node, address: &str) -> Result<Client> {
+    expect::soon("an answer of Redis", 10, || {
+        Ok(node
+            .sh(&format!("redis-cli -h {address} ping"))
+            .is_ok_and(|answer| answer == "PONG"))
+    })?;
     let address: IpAddr = address
         .parse()
         .with_context(|| format!("address `{address}`"))?;
@@ -255,14 +260,15 @@ fn several_containers(testbed: &Testbed) -> Result<()> {
     })
 }
 
-/// Everything a process can do to its root.
+/// Everything a process can do to its root. It ends in `tail`, since a sleep that CRIU interrupts is over
+/// (EINTR), and busybox does not sleep on.
 const CHANGE_ROOT: &str = "
 set -e
 echo new >/etc/new; ln /etc/new /etc/hard; ln -s new /etc/soft
 rm /etc/issue; rm -rf /usr/share/perl5; mkdir -p /opt/dir; chmod 1751 /opt/dir; chown 12:34 /opt/dir
 echo more >>/etc/passwd; mkfifo /opt/fifo; truncate -s 50000000 /opt/sparse; printf x >>/opt/sparse
 rm -rf /etc/mosquitto; mkdir /etc/mosquitto; echo only >/etc/mosquitto/file
-touch /done; exec sleep 1000
+touch /done; exec tail -f /dev/null
 ";
 
 const DESCRIBE_ROOT: &str = "
