@@ -3,7 +3,7 @@
 //! Whatever happens, the end is one of: completed, rolled back, held. The counter in Redis never goes
 //! back, and the pod never runs on both nodes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use mycedrive_handover::fault::FaultPoint;
@@ -14,11 +14,15 @@ use crate::expect;
 use crate::world::{Scenario, Skip, need_daemon, three};
 
 /// How long kubelet on B tries while the fault is worked off.
-const TRY: Duration = Duration::from_secs(12);
+const TRY: Duration = Duration::from_secs(8);
+/// The same where a shim dies, after which there is nothing to wait for.
+const TRY_WITHOUT_SHIM: Duration = Duration::from_secs(3);
 /// Seconds within which a point is passed after the arrival.
 const LATE: u64 = 3;
-/// The nodes have come to an end after this, in seconds.
-const SETTLED: u64 = 20;
+/// The nodes have come to an end after this.
+const SETTLED: Duration = Duration::from_secs(15);
+/// A pod without a process for this long is not about to come back.
+const GONE: Duration = Duration::from_secs(3);
 
 pub fn all() -> Vec<Scenario> {
     let mut scenarios = Vec::new();
@@ -54,7 +58,12 @@ fn kill_at(testbed: &Testbed, point: FaultPoint) -> Result<()> {
         // Something else must have gone wrong before.
         b.arm_fault(FaultPoint::DestinationAfterRestore.name(), "error-once")?;
     }
-    let arrived = b.run_pod_within(&pod.migrate_from(&a.address()), TRY);
+    let time = if point.name().starts_with("shim-") {
+        TRY_WITHOUT_SHIM
+    } else {
+        TRY
+    };
+    let arrived = b.run_pod_within(&pod.migrate_from(&a.address()), time);
     // The last points come after the pod's start on B.
     let reached = expect::soon("the point", LATE, || Ok(!side.fault_armed(point.name()))).is_ok();
     testbed.workers().try_for_each(Node::disarm_faults)?;
@@ -105,27 +114,34 @@ fn answers(node: &Node, pod: Option<&RunningPod>) -> bool {
     })
 }
 
+/// Looks until the pod answers somewhere, or has no process anywhere, or the time is over.
 fn settle(testbed: &Testbed, source: &RunningPod, arrived: Option<&RunningPod>) -> Result<Outcome> {
     let (a, b, _) = three(testbed)?;
-    let mut outcome = Outcome::Held;
-    let settled = expect::soon("the end of the migration", SETTLED, || {
-        let running = [a, b].map(|node| {
-            node.sh("pgrep -x redis-server | wc -l")
-                .is_ok_and(|count| count != "0")
-        });
-        let answer = (answers(a, Some(source)), answers(b, arrived));
-        outcome = match answer {
+    let until = Instant::now() + SETTLED;
+    let mut gone_since = None;
+    loop {
+        match (answers(a, Some(source)), answers(b, arrived)) {
             (true, true) => bail!("the pod runs on both nodes"),
-            (true, false) => Outcome::RolledBack,
-            (false, true) => Outcome::Completed,
-            (false, false) if !running[0] && !running[1] => Outcome::Ended,
-            (false, false) => Outcome::Held,
+            (true, false) => return Ok(Outcome::RolledBack),
+            (false, true) => return Ok(Outcome::Completed),
+            (false, false) => {}
+        }
+        let gone = [a, b].iter().all(|node| {
+            node.sh("pgrep -x redis-server | wc -l")
+                .is_ok_and(|count| count == "0")
+        });
+        gone_since = if gone {
+            gone_since.or_else(|| Some(Instant::now()))
+        } else {
+            None
         };
-        Ok(matches!(outcome, Outcome::RolledBack | Outcome::Completed))
-    });
-    match settled {
-        Err(error) if error.to_string().contains("both nodes") => Err(error),
-        _ => Ok(outcome),
+        if gone_since.is_some_and(|since| since.elapsed() > GONE) {
+            return Ok(Outcome::Ended);
+        }
+        if Instant::now() > until {
+            return Ok(Outcome::Held);
+        }
+        std::thread::sleep(Duration::from_millis(100));
     }
 }
 
