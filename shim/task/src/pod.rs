@@ -51,6 +51,22 @@ impl PodFacts {
     }
 }
 
+/// A container that ended and was deleted, such as an init container: containerd deletes the task at
+/// its end, kubelet keeps the container. A destination must not run it again.
+#[derive(Clone, Debug)]
+pub struct Ended {
+    /// Its id.
+    pub id: String,
+    /// Its name in the pod.
+    pub name: String,
+    /// Name of its image.
+    pub image: String,
+    /// Its spec.
+    pub spec: Spec,
+    /// How it ended.
+    pub exit_code: u32,
+}
+
 /// A pod.
 pub struct Pod {
     /// containerd namespace.
@@ -63,6 +79,7 @@ pub struct Pod {
     pub migration: Situation,
     facts: OnceLock<PodFacts>,
     containers: Mutex<HashMap<String, Arc<Container>>>,
+    ended: Mutex<BTreeMap<String, Ended>>,
     time_namespaces: OnceCell<bool>,
 }
 
@@ -76,6 +93,7 @@ impl Pod {
             migration: Situation::default(),
             facts: OnceLock::new(),
             containers: Mutex::default(),
+            ended: Mutex::default(),
             time_namespaces: OnceCell::new(),
         }
     }
@@ -124,6 +142,27 @@ impl Pod {
         }
         map.insert(container.id.clone(), container);
         Ok(())
+    }
+
+    /// Remembers how a container ended, the last one of a name only.
+    pub fn remember(&self, ended: Ended) {
+        self.ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(ended.name.clone(), ended);
+    }
+
+    /// Containers that ended, were deleted and have no successor of their name.
+    pub fn ended(&self) -> Vec<Ended> {
+        let mut ended = self
+            .ended
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        for container in self.map().values() {
+            ended.remove(&container.name);
+        }
+        ended.into_values().collect()
     }
 
     /// Removes a container.

@@ -7,6 +7,7 @@ use super::state::Migration;
 use super::{Migrator, confinement, mounts};
 use crate::container::Container;
 use crate::error::Result;
+use crate::pod::Ended;
 use crate::spec::annotation;
 use crate::state::State;
 
@@ -28,6 +29,7 @@ impl Migrator {
         for container in self.pod.containers() {
             reply.containers.push(self.message(&container));
         }
+        reply.containers.extend(self.pod.ended().iter().map(ended));
         if let Some(netns) = self.netns() {
             reply.netns = netns.display().to_string();
             match self.network(mycedrive_connection::PodNet::addresses).await {
@@ -75,6 +77,20 @@ impl Migrator {
             bundle: container.bundle.display().to_string(),
             ..shim::Container::default()
         }
+    }
+}
+
+/// A container of which only the end is known.
+fn ended(ended: &Ended) -> shim::Container {
+    shim::Container {
+        id: ended.id.clone(),
+        name: ended.name.clone(),
+        state: ContainerState::CONTAINER_STATE_EXITED.into(),
+        exit_code: ended.exit_code,
+        image: ended.image.clone(),
+        engine: "none".to_owned(),
+        confinement: MessageField::some(confinement::of(&ended.spec)),
+        ..shim::Container::default()
     }
 }
 

@@ -11,7 +11,8 @@ use crate::container::Container;
 use crate::error::Result;
 use crate::events::timestamp;
 use crate::migration;
-use crate::pod::Pod;
+use crate::pod::{Ended, Pod};
+use crate::spec::annotation;
 use crate::state::{Exit, Step};
 
 /// Delete.
@@ -50,6 +51,19 @@ async fn delete_init(pod: &Arc<Pod>, container: &Arc<Container>) -> Result<Delet
     let exit = container.init.exit();
     container.init.removed(Exit::now(0));
     pod.remove(&container.id);
+    if let Some(exit) = exit.filter(|_| !container.is_sandbox) {
+        pod.remember(Ended {
+            id: container.id.clone(),
+            name: container.name.clone(),
+            image: container
+                .spec
+                .annotation(annotation::IMAGE_NAME)
+                .unwrap_or_default()
+                .to_owned(),
+            spec: container.spec.clone(),
+            exit_code: exit.code,
+        });
+    }
     migration::leave(pod, container, container.is_sandbox || pod.is_empty());
     pod.events.send(TaskDelete {
         container_id: container.id.clone(),
