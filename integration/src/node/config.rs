@@ -64,9 +64,10 @@ pub(super) fn pod_network(index: u8) -> String {
     format!("{network:#}\n")
 }
 
-/// The node daemon's configuration: all defaults.
+/// The node daemon's configuration: defaults, but for the number of migrations that tests leave
+/// unfinished beside each other.
 pub(super) fn daemon() -> String {
-    "# All defaults: see `mycedrive serve --help`.\n".to_owned()
+    "# See `mycedrive serve --help`.\n[migration]\nmax_parallel = 64\n".to_owned()
 }
 
 /// Names of all nodes, for /etc/hosts.

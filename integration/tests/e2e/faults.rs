@@ -160,11 +160,15 @@ fn check(
         // A killed shim takes its containers with it: containerd ends them, as those of its own shim.
         Outcome::Ended if point.name().starts_with("shim-") => return Ok(()),
         Outcome::Held => {
-            let list = a.sh("mycedrive migrations --json")?;
+            // Frozen on A; the side that knows that it cannot go on says that a person has to decide.
+            let lists = [a, b].map(|node| node.sh("mycedrive migrations --json"));
+            let [on_a, on_b] = lists;
+            let (on_a, on_b) = (on_a?, on_b?);
             ensure!(
-                list.contains("held"),
-                "the pod runs nowhere and is not held: {list}"
+                on_a.contains("\"held\"") || on_b.contains("\"held\""),
+                "the pod runs nowhere and is not held: {on_a}\n{on_b}"
             );
+            print!("Held ");
             return Ok(());
         }
         Outcome::Ended => bail!("the pod is lost: it runs nowhere"),
