@@ -5,7 +5,7 @@
 //! its pid from the pid file; an exit that nobody watches for is kept while somebody holds an
 //! [`Expecting`], so it is not lost.
 //!
-//! The runtime has one thread. Between spawning a child and [`watch`] there is no await, so the
+//! The runtime has one thread. Between spawning a child and [`watch()`] there is no await, so the
 //! exit of a child cannot be seen earlier than its watcher.
 
 use std::collections::HashMap;
