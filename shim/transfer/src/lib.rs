@@ -50,7 +50,7 @@
 //!
 //! | kind | frame | payload |
 //! |---|---|---|
-//! | 01 | End | digest [32] |
+//! | 01 | End | digest `[32]` |
 //! | 10 | TreeBegin | session u64, base round u32 (0 = full), round u32, name |
 //! | 11 | Park | slot u64, path |
 //! | 12 | Remove | directory u8, path |
@@ -62,12 +62,12 @@
 //! | 18 | Hole | offset u64, length u64 |
 //! | 19 | Node | S_IFMT bits u32, device u64, symlink target as bytes, path |
 //! | 1a | Attr | mode u32, uid u32, gid u32, atime, mtime (each i64 s, u32 ns), count u16, count × (name bytes, value bytes), path |
-//! | 1b | TreeEnd | digest [32] |
+//! | 1b | TreeEnd | digest `[32]` |
 //! | 20 | ImagesBegin | name |
 //! | 21 | ImageFile | number u32, path |
 //! | 22 | ImageData | number u32, offset u64, data |
 //! | 23 | ImageSize | number u32, size u64 |
-//! | 24 | ImagesEnd | digest [32] |
+//! | 24 | ImagesEnd | digest `[32]` |
 //!
 //! A digest is BLAKE3 over all frames (heads and payloads) before the frame that carries it. The
 //! chunks' CRC only makes sure that damage is found before a decoder sees it, and that not even a

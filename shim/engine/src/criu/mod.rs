@@ -4,7 +4,7 @@
 //! What the runtime has no flag for goes into a CRIU configuration file. The runtime hands CRIU
 //! the file that the annotation `org.criu.config` names, and it keeps the annotations that the
 //! container was created with. So [`Criu::prepare`](crate::Engine::prepare) sets the annotation
-//! once, to a file in the bundle, and each operation writes the file first ([`config`]).
+//! once, to a file in the bundle, and each operation writes the file first (`config`).
 //!
 //! A restore always ends with every process stopped (`leave-stopped`): their rights are compared
 //! with the spec before they run, and a migration lets them run only after its decision.
