@@ -8,15 +8,16 @@ use crate::{Node, Result};
 /// Mounts, network namespaces, links, processes, control groups, sockets and images, a line each.
 pub type Things = BTreeSet<String>;
 
-/// Lists things by kind; pids and numbers that change by themselves are left out.
+/// Lists things by kind; left out are pids, numbers that change by themselves, and what a node's first
+/// pod makes for all: CNI's bridge and the parent of CRI's control groups.
 const LIST: &str = r#"
 awk '{print "mount " $5}' /proc/self/mountinfo | grep -E 'containerd|mycedrive|netns' || true
 ls /run/netns 2>/dev/null | sed 's/^/netns /'
-ip -o link | awk -F': ' '{print "link " $2}' | sed 's/@.*//'
+ip -o link | awk -F': ' '{print "link " $2}' | sed 's/@.*//' | grep -vx 'link cni0'
 ip rule | sed 's/^/rule /'
 nft list tables 2>/dev/null | sed 's/^/nft /' || true
 ps -e -o comm= | grep -E 'shim|runc|criu|redis|python|busybox|sleep' | sed 's/^/process /' || true
-find /sys/fs/cgroup -type d -path '*k8s*' 2>/dev/null | sed 's/^/cgroup /' || true
+find /sys/fs/cgroup -type d -path '*k8s.io/*' 2>/dev/null | sed 's/^/cgroup /' || true
 find /run/mycedrive/shims /run/mycedrive/images -mindepth 1 2>/dev/null | sed 's/^/file /' || true
 find /run/containerd/io.containerd.runtime.v2.task -mindepth 2 -maxdepth 2 2>/dev/null | sed 's/^/bundle /' || true
 "#;
