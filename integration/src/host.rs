@@ -134,6 +134,13 @@ pub fn build_binaries(release: bool) -> Result<()> {
         return Ok(());
     }
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    if release {
+        // With the features of the whole workspace, as `cargo demo` is built: dependencies once only.
+        let mut command = Command::new(&cargo);
+        command.current_dir(&root);
+        command.args(["build", "--quiet", "--release", "--workspace", "--bins"]);
+        return capture(&mut command)?.ok().map(drop);
+    }
     // One after the other: one that cannot be built does not keep the others from being new.
     let all = PROGRAMS.map(|(package, program)| {
         let mut command = Command::new(&cargo);
@@ -141,9 +148,6 @@ pub fn build_binaries(release: bool) -> Result<()> {
             .current_dir(&root)
             .args(["build", "--quiet", "--no-default-features"]);
         command.args(["--package", package, "--bin", program]);
-        if release {
-            command.arg("--release");
-        }
         capture(&mut command)?.ok().map(drop)
     });
     all.into_iter().collect()
