@@ -25,10 +25,14 @@ const TOOLS: [(&str, &str); 6] = [
     ("sha256sum", "coreutils"),
 ];
 
+/// The program that installs the others.
+pub(crate) const INSTALLER: &str = "mycedrive-installer";
+
 /// Packages of the workspace and the program of each that a testbed needs.
-const PROGRAMS: [(&str, &str); 3] = [
+const PROGRAMS: [(&str, &str); 4] = [
     ("mycedrive-shim", "containerd-shim-mycedrive-v2"),
     ("mycedrive-node", "mycedrive"),
+    ("mycedrive-installer", INSTALLER),
     ("mycedrive-integration", "testbed"),
 ];
 
@@ -126,7 +130,7 @@ pub(crate) fn binary_dir() -> Result<PathBuf> {
     })
 }
 
-/// Builds the shim, the node daemon and the testbed's own program with cargo, into the folder from
+/// Builds the shim, the node daemon, the installer and the testbed's own program with cargo, into the folder from
 /// which nodes take them. Does nothing where no workspace is (an installed testbed).
 pub fn build_binaries(release: bool) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");

@@ -5,9 +5,11 @@
 //! namespace, unshares the others and starts the inner run, which is pid 1 of the node. The outer run
 //! prints the inner one's pid when the node is ready, and ends.
 
+mod install;
 mod mounts;
 mod services;
 
+pub(crate) use install::into as install;
 pub(crate) use services::CONTROL;
 
 use std::io::{BufRead, BufReader, Write};
@@ -43,6 +45,8 @@ pub(crate) struct InitConfig {
     pub own: PathBuf,
     /// Directories of the machine that the node sees at a path of its own.
     pub binds: Vec<(PathBuf, PathBuf)>,
+    /// Directory of the machine with the programs that the node gets, and their installer.
+    pub programs: Option<PathBuf>,
     /// Kernel settings below /proc/sys.
     pub sysctls: Vec<(String, String)>,
     /// Seconds that the node's monotonic and boot clocks are ahead of the machine's.

@@ -7,7 +7,7 @@ use std::path::Path;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 
-use super::InitConfig;
+use super::{InitConfig, install};
 use crate::cgroup::Hierarchy;
 use crate::{Error, Result};
 
@@ -87,6 +87,10 @@ pub(super) fn mount_all(config: &InitConfig) -> Result<()> {
         )?;
     }
     make_dir(&root.join("run/testbed"))?;
+    if let Some(programs) = &config.programs {
+        // While the machine's files are still to be seen.
+        install::into(&root, programs)?;
+    }
     enter(&root)
 }
 

@@ -9,7 +9,8 @@ use crate::image::reference;
 use crate::network::Addresses;
 use crate::{Error, Result};
 
-/// containerd's configuration, format 3 (containerd 2.x).
+/// containerd's configuration, format 3 (containerd 2.x), as an operator would have it before
+/// MyceDrive is installed.
 pub(super) fn containerd() -> String {
     let pause = reference("pause");
     let runtime = "plugins.'io.containerd.cri.v1.runtime'";
@@ -28,11 +29,6 @@ pub(super) fn containerd() -> String {
 
 [{runtime}.containerd.runtimes.runc]
   runtime_type = "io.containerd.runc.v2"
-
-[{runtime}.containerd.runtimes.mycedrive]
-  runtime_type = "io.containerd.mycedrive.v2"
-  pod_annotations = ["mycedrive.io/*"]
-  container_annotations = ["mycedrive.io/*"]
 
 [{runtime}.cni]
   bin_dirs = ["/usr/lib/cni"]

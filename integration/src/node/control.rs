@@ -5,9 +5,10 @@ use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use super::create::{FAULTS, install_programs};
+use super::create::FAULTS;
 use super::{Node, timed_out};
-use crate::init::CONTROL;
+use crate::host::binary_dir;
+use crate::init::{self, CONTROL};
 use crate::run::last_lines;
 use crate::{Error, Result};
 
@@ -114,10 +115,10 @@ impl Node {
         })
     }
 
-    /// Copies newly built programs into the node. Running shims keep the old one; the daemon is
+    /// Installs newly built programs into the node. Running shims keep the old one; the daemon is
     /// started again.
     pub fn install_programs(&self) -> Result<()> {
-        install_programs(&self.root())?;
+        init::install(&self.root(), &binary_dir()?)?;
         if self.service_pid("mycedrive").is_some() {
             self.kill_service("mycedrive")?;
         }

@@ -23,9 +23,6 @@ const OWN_DIRS: [(&str, &str); 6] = [
     ("log", "/var/log"),
 ];
 
-/// Programs of the workspace that a node has in /usr/local/bin, as far as they are built.
-pub(super) const PROGRAMS: [&str; 2] = ["containerd-shim-mycedrive-v2", "mycedrive"];
-
 /// Where tests arm fault points, within a node.
 pub(super) const FAULTS: &str = "/run/mycedrive-faults";
 
@@ -101,8 +98,7 @@ impl Plan<'_> {
         // `ctr --cni` looks for plugins here.
         make_dir(&upper.join("opt/cni"))?;
         let link = upper.join("opt/cni/bin");
-        std::os::unix::fs::symlink("/usr/lib/cni", &link).map_err(Error::file("link", &link))?;
-        install_programs(&upper)
+        std::os::unix::fs::symlink("/usr/lib/cni", &link).map_err(Error::file("link", &link))
     }
 
     fn services(&self) -> Result<Vec<Service>> {
@@ -190,6 +186,11 @@ impl Plan<'_> {
                 .iter()
                 .map(|(from, to)| (self.own.join(from), PathBuf::from(to)))
                 .collect(),
+            programs: if self.kind == NodeKind::Worker {
+                Some(binary_dir()?)
+            } else {
+                None
+            },
             sysctls: sysctls
                 .into_iter()
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
@@ -226,22 +227,6 @@ impl Plan<'_> {
         let log = fs::read_to_string(self.own.join("log/testbed/init.log")).unwrap_or_default();
         super::timed_out(format!("the start of node {}", self.name), 0, log.trim())
     }
-}
-
-/// Copies the workspace's programs into a root; processes that run the old ones are not disturbed.
-pub(super) fn install_programs(root: &Path) -> Result<()> {
-    let from = binary_dir()?;
-    let to = root.join("usr/local/bin");
-    make_dir(&to)?;
-    for program in PROGRAMS
-        .iter()
-        .filter(|program| from.join(program).is_file())
-    {
-        let partial = to.join(format!(".{program}.new"));
-        fs::copy(from.join(program), &partial).map_err(Error::file("copy to", &partial))?;
-        fs::rename(&partial, to.join(program)).map_err(Error::file("rename", &partial))?;
-    }
-    Ok(())
 }
 
 fn make_dir(path: &Path) -> Result<()> {
