@@ -28,14 +28,6 @@ const TOOLS: [(&str, &str); 6] = [
 /// The program that installs the others.
 pub(crate) const INSTALLER: &str = "mycedrive-installer";
 
-/// Packages of the workspace and the program of each that a testbed needs.
-const PROGRAMS: [(&str, &str); 4] = [
-    ("mycedrive-shim", "containerd-shim-mycedrive-v2"),
-    ("mycedrive-node", "mycedrive"),
-    ("mycedrive-installer", INSTALLER),
-    ("mycedrive-integration", "testbed"),
-];
-
 /// Why a testbed cannot be made by this process; `None` if it can.
 pub fn missing_privilege() -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
@@ -138,23 +130,15 @@ pub fn build_binaries(release: bool) -> Result<()> {
         return Ok(());
     }
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
+    // With the features of the whole workspace, as `cargo demo` and `cargo verify` are built: with those of one package
+    // only, cargo would compile the dependencies again.
+    let mut command = Command::new(&cargo);
+    command.current_dir(&root);
+    command.args(["build", "--quiet", "--workspace", "--bins"]);
     if release {
-        // With the features of the whole workspace, as `cargo demo` is built: dependencies once only.
-        let mut command = Command::new(&cargo);
-        command.current_dir(&root);
-        command.args(["build", "--quiet", "--release", "--workspace", "--bins"]);
-        return capture(&mut command)?.ok().map(drop);
+        command.arg("--release");
     }
-    // One after the other: one that cannot be built does not keep the others from being new.
-    let all = PROGRAMS.map(|(package, program)| {
-        let mut command = Command::new(&cargo);
-        command
-            .current_dir(&root)
-            .args(["build", "--quiet", "--no-default-features"]);
-        command.args(["--package", package, "--bin", program]);
-        capture(&mut command)?.ok().map(drop)
-    });
-    all.into_iter().collect()
+    capture(&mut command)?.ok().map(drop)
 }
 
 #[cfg(test)]
