@@ -16,7 +16,7 @@ impl PodNet {
     ///
     /// What the kernel refused.
     pub fn lock_destination(&self) -> Result<()> {
-        self.inside(|| nft::replace(&lock::destination()))
+        self.inside(|| nft::replace(&lock::destination(self.passes)))
     }
 
     /// Open the network again.

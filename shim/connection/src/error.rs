@@ -76,6 +76,51 @@ pub enum Error {
         /// "source" or "destination".
         role: &'static str,
     },
+    /// A socket could not be made again as it was.
+    #[error("restore {socket}: {source}; is the old address here, and the network locked?")]
+    Restore {
+        /// What it was.
+        socket: String,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// Repair mode could not be ended; the connection is not usable.
+    #[error("end repair mode of {count} sockets, first: {source}")]
+    Release {
+        /// How many failed.
+        count: usize,
+        /// The kernel's answer for the first.
+        source: io::Error,
+    },
+    /// Bytes that are not saved sockets.
+    #[error("saved sockets: byte {at}: {what}; are they from the same version?")]
+    Saved {
+        /// What is wrong.
+        what: &'static str,
+        /// Where.
+        at: usize,
+    },
+    /// Sockets can only be read or made while nothing reaches them.
+    #[error("the pod's network is not locked; lock it first")]
+    NotLocked,
+    /// The helper's socket or thread.
+    #[error("helper for DMTCP's plugin at {path}: {source}")]
+    Helper {
+        /// Where it listens.
+        path: PathBuf,
+        /// What went wrong.
+        source: io::Error,
+    },
+    /// Processes did not come to the point at which they are held.
+    #[error("after {waited:?}, {held} of {expected} processes are held")]
+    NotHeld {
+        /// How long was waited.
+        waited: std::time::Duration,
+        /// How many are held.
+        held: usize,
+        /// How many should be, as far as known.
+        expected: usize,
+    },
     /// A raw socket for handing packets to the pod failed.
     #[error("raw socket in the pod's network namespace: {0}")]
     Inject(io::Error),

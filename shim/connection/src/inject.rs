@@ -5,6 +5,7 @@ use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, SockaddrIn, SockaddrIn6,
     SockaddrLike, sendto, socket,
 };
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -18,12 +19,15 @@ impl PodNet {
     /// [`Error::Inject`] if there is no raw socket, [`Error::Namespace`].
     pub fn deliver<P: AsRef<[u8]> + Sync>(&self, packets: &[P]) -> Result<usize> {
         self.inside(|| {
-            let (v4, v6) = (raw(AddressFamily::Inet)?, raw(AddressFamily::Inet6).ok());
+            let v4 = raw(AddressFamily::Inet).map_err(Error::Inject)?;
+            let v6 = raw(AddressFamily::Inet6).ok();
             let mut taken = 0;
             for packet in packets.iter().map(AsRef::as_ref) {
                 let sent = match destination(packet) {
-                    Some(To::V4(to)) => send(&v4, packet, &to),
-                    Some(To::V6(to)) => v6.as_ref().is_some_and(|s| send(s, packet, &to)),
+                    Some(to @ To::V4(_)) => send(&v4, packet, &to).is_ok(),
+                    Some(to @ To::V6(_)) => {
+                        v6.as_ref().is_some_and(|s| send(s, packet, &to).is_ok())
+                    }
                     None => false,
                 };
                 taken += usize::from(sent);
@@ -33,12 +37,14 @@ impl PodNet {
     }
 }
 
-enum To {
+/// Where a packet goes.
+pub(crate) enum To {
     V4(SockaddrIn),
     V6(SockaddrIn6),
 }
 
-fn destination(packet: &[u8]) -> Option<To> {
+/// The destination in an IP packet's header.
+pub(crate) fn destination(packet: &[u8]) -> Option<To> {
     match packet.first()? >> 4 {
         4 => {
             let bytes: [u8; 4] = packet.get(16..20)?.try_into().ok()?;
@@ -54,16 +60,16 @@ fn destination(packet: &[u8]) -> Option<To> {
 }
 
 /// IPPROTO_RAW: the packets bring their own IP header (raw(7)).
-fn raw(family: AddressFamily) -> Result<OwnedFd> {
-    socket(
-        family,
-        SockType::Raw,
-        SockFlag::SOCK_CLOEXEC,
-        SockProtocol::Raw,
-    )
-    .map_err(|errno| Error::Inject(errno.into()))
+pub(crate) fn raw(family: AddressFamily) -> io::Result<OwnedFd> {
+    let (flags, protocol) = (SockFlag::SOCK_CLOEXEC, SockProtocol::Raw);
+    socket(family, SockType::Raw, flags, protocol).map_err(Into::into)
 }
 
-fn send(socket: &OwnedFd, packet: &[u8], to: &dyn SockaddrLike) -> bool {
-    sendto(socket.as_raw_fd(), packet, to, MsgFlags::empty()).is_ok()
+pub(crate) fn send(socket: &OwnedFd, packet: &[u8], to: &To) -> io::Result<()> {
+    let to: &dyn SockaddrLike = match to {
+        To::V4(to) => to,
+        To::V6(to) => to,
+    };
+    sendto(socket.as_raw_fd(), packet, to, MsgFlags::empty())?;
+    Ok(())
 }

@@ -25,6 +25,7 @@ mod kernel;
 mod lock;
 mod namespace;
 mod remember;
+pub mod repair;
 mod reply;
 mod source;
 

@@ -22,18 +22,22 @@ pub(crate) const NAME: &str = "mycedrive";
 const ACCEPT: Step = Step::Verdict(Verdict::Accept);
 const DROP: Step = Step::Verdict(Verdict::Drop);
 
-/// Nothing reaches a socket of the pod, nothing leaves one; loopback included.
-pub(crate) fn destination() -> Table {
+/// Nothing reaches a socket of the pod, nothing leaves one; loopback included, but for TCP from and
+/// to the port that `passes`.
+pub(crate) fn destination(passes: Option<u16>) -> Table {
     Table {
         name: NAME,
         sets: vec![],
-        chains: vec![closed("input", Hook::Input), closed("output", Hook::Output)],
+        chains: vec![
+            closed("input", Hook::Input, passes),
+            closed("output", Hook::Output, passes),
+        ],
     }
 }
 
 /// As on the destination; in addition packets for the old addresses are marked, which leads
 /// them into the TUN, and only packets from the old addresses come out of it.
-pub(crate) fn source(old: &[IpAddr]) -> Table {
+pub(crate) fn source(old: &[IpAddr], passes: Option<u16>) -> Table {
     let mut rules = Vec::new();
     for address in old {
         // Marked as well: with it the check of the source address finds the way back into
@@ -51,7 +55,7 @@ pub(crate) fn source(old: &[IpAddr]) -> Table {
     for address in old {
         rules.push(vec![Step::To(*address), Step::SetMark(TABLE), ACCEPT]);
     }
-    let mut table = destination();
+    let mut table = destination(passes);
     table.chains.push(Chain {
         name: "divert",
         hook: Hook::Prerouting,
@@ -75,8 +79,16 @@ pub(crate) fn source(old: &[IpAddr]) -> Table {
     table
 }
 
-fn closed(name: &'static str, hook: Hook) -> Chain {
+fn closed(name: &'static str, hook: Hook, passes: Option<u16>) -> Chain {
     let mut rules = vec![vec![Step::Mark(CRIU_MARK), ACCEPT]];
+    if let Some(port) = passes {
+        let loopback = match hook {
+            Hook::Output => Step::Out("lo"),
+            _ => Step::In("lo"),
+        };
+        rules.push(vec![loopback.clone(), Step::TcpFrom(port), ACCEPT]);
+        rules.push(vec![loopback, Step::TcpTo(port), ACCEPT]);
+    }
     rules.extend(discovery());
     Chain {
         name,

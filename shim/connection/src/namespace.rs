@@ -16,6 +16,8 @@ use std::{io, thread};
 pub struct PodNet {
     file: File,
     path: PathBuf,
+    /// A TCP port on loopback that the lock lets pass.
+    pub(crate) passes: Option<u16>,
 }
 
 impl PodNet {
@@ -39,7 +41,23 @@ impl PodNet {
         Ok(PodNet {
             file,
             path: netns.into(),
+            passes: None,
         })
+    }
+
+    /// Let the locks that are made by this handle pass TCP on loopback from and to this port: that
+    /// of DMTCP's coordinator, which goes on talking while the pod is locked.
+    #[must_use]
+    pub fn with_loopback_port(mut self, port: u16) -> PodNet {
+        self.passes = Some(port);
+        self
+    }
+
+    /// Whether `other`, a descriptor of a network namespace, is this one.
+    pub(crate) fn is(&self, other: &OwnedFd) -> io::Result<bool> {
+        let ours = self.file.metadata()?;
+        let theirs = nix::sys::stat::fstat(other)?;
+        Ok((ours.dev(), ours.ino()) == (theirs.st_dev, theirs.st_ino))
     }
 
     /// Run `work` on a thread of its own inside the namespace.

@@ -34,7 +34,7 @@ impl PodNet {
             if prepared != Some(Role::Source) {
                 prepare(old)?;
             }
-            nft::replace(&lock::source(old))
+            nft::replace(&lock::source(old, self.passes))
         })
     }
 

@@ -1,4 +1,4 @@
-//! Counting sockets (sock_diag(7)).
+//! The kernel's table of sockets (sock_diag(7)).
 
 use super::link::ip;
 use super::message::Message;
@@ -6,7 +6,7 @@ use super::netlink::Netlink;
 use crate::Result;
 use libc::{NLM_F_DUMP, NLM_F_REQUEST};
 use nix::sys::socket::SockProtocol;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
 const TCP_ESTABLISHED: u32 = 1;
@@ -50,4 +50,46 @@ fn local(body: &[u8]) -> Option<IpAddr> {
         return ip(&bytes[..4]);
     }
     ip(bytes).map(|address| address.to_canonical())
+}
+
+const TCP_SYN_SENT: u32 = 2;
+
+/// Where the TCP socket with this cookie (`SO_COOKIE`) tries to connect to; getpeername(2) does
+/// not tell before it is connected.
+pub(crate) fn peer_of_attempt(cookie: u64) -> Result<Option<SocketAddr>> {
+    let mut netlink = Netlink::open(SockProtocol::NetlinkSockDiag)?;
+    for family in [libc::AF_INET, libc::AF_INET6] {
+        let mut request = vec![family as u8, libc::IPPROTO_TCP as u8, 0, 0];
+        request.extend((1u32 << TCP_SYN_SENT).to_ne_bytes());
+        request.resize(56, 0);
+        let flags = NLM_F_REQUEST | NLM_F_DUMP;
+        let message = Message::new(SOCK_DIAG_BY_FAMILY, flags, &request);
+        let replies = netlink.dump(&message, "list connection attempts")?;
+        let found = replies
+            .iter()
+            .find_map(|reply| peer_of(&reply.body, cookie));
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+/// The peer in an `inet_diag_msg`, if it is that of the socket with this cookie: four bytes of
+/// state, source port, destination port, source, destination, interface, cookie in two halves.
+fn peer_of(body: &[u8], cookie: u64) -> Option<SocketAddr> {
+    let half = |at: usize| Some(u32::from_ne_bytes(*body.get(at..)?.first_chunk()?));
+    if u64::from(half(44)?) | u64::from(half(48)?) << 32 != cookie {
+        return None;
+    }
+    let port = u16::from_be_bytes(*body.get(6..)?.first_chunk()?);
+    let bytes = body.get(24..40)?;
+    if i32::from(*body.first()?) == libc::AF_INET {
+        return Some(SocketAddr::new(ip(&bytes[..4])?, port));
+    }
+    // The scope of a link-local address is the interface of the route.
+    match ip(bytes)? {
+        IpAddr::V6(ip) => Some(SocketAddrV6::new(ip, port, 0, half(40)?).into()),
+        ip @ IpAddr::V4(_) => Some(SocketAddr::new(ip, port)),
+    }
 }

@@ -49,6 +49,10 @@ pub(crate) enum Step {
     /// ICMPv6 with a type in this range, both ends included.
     Icmpv6(u8, u8),
     Udp,
+    /// TCP from this port.
+    TcpFrom(u16),
+    /// TCP to this port.
+    TcpTo(u16),
     From(IpAddr),
     To(IpAddr),
     SetMark(u32),

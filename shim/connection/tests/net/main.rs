@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod flat;
+mod process;
 mod pump;
 mod route;
+mod sockets;
 mod source;
 mod support;
 mod tcp;

@@ -78,6 +78,8 @@ pub(super) fn step(m: Message, step: &Step) -> Message {
             compare(compare(m, AT_LEAST, &[*from]), AT_MOST, &[*to])
         }
         Step::Udp => protocol(m, libc::IPPROTO_UDP),
+        Step::TcpFrom(number) => port(m, SOURCE_PORT, *number),
+        Step::TcpTo(number) => port(m, DESTINATION_PORT, *number),
         Step::From(address) => address_in(m, Version::of(*address).source(), *address),
         Step::To(address) => address_in(m, Version::of(*address).destination(), *address),
         Step::SetMark(mark) => {
@@ -153,6 +155,12 @@ fn family(m: Message, version: Version) -> Message {
 
 fn protocol(m: Message, number: i32) -> Message {
     compare(meta(m, META_PROTOCOL), EQUAL, &[number as u8])
+}
+
+fn port(m: Message, field: Field, number: u16) -> Message {
+    let m = protocol(m, libc::IPPROTO_TCP);
+    let m = payload(m, PAYLOAD_TRANSPORT, field, REGISTER);
+    compare(m, EQUAL, &number.to_be_bytes())
 }
 
 /// Interface names are compared over their whole field.

@@ -1,0 +1,153 @@
+//! A TCP segment as from a peer, handed to a socket of this network namespace.
+
+use crate::CRIU_MARK;
+use crate::inject::{destination, raw, send};
+use nix::sys::socket::{AddressFamily, setsockopt, sockopt};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+/// A segment without data and options.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Segment {
+    pub(super) from: SocketAddr,
+    pub(super) to: SocketAddr,
+    pub(super) sequence: u32,
+    pub(super) acknowledges: u32,
+    pub(super) fin: bool,
+    pub(super) window: u16,
+}
+
+const TCP: u8 = 6;
+const HEADER: usize = 20;
+const FIN: u8 = 0x01;
+const ACK: u8 = 0x10;
+const HOPS: u8 = 64;
+
+/// Give the segment to the socket, past the lock.
+pub(super) fn inject(segment: &Segment) -> io::Result<()> {
+    let packet = segment.packet()?;
+    let family = match packet.first() {
+        Some(first) if first >> 4 == 4 => AddressFamily::Inet,
+        _ => AddressFamily::Inet6,
+    };
+    let socket = raw(family)?;
+    setsockopt(&socket, sockopt::Mark, &CRIU_MARK)?;
+    match destination(&packet) {
+        Some(to) => send(&socket, &packet, &to),
+        None => Err(io::ErrorKind::InvalidInput.into()),
+    }
+}
+
+impl Segment {
+    fn packet(&self) -> io::Result<Vec<u8>> {
+        let (from, to) = (self.from.ip().to_canonical(), self.to.ip().to_canonical());
+        match (from, to) {
+            (IpAddr::V4(from), IpAddr::V4(to)) => {
+                // RFC 791. The kernel fills in the header's checksum (raw(7)).
+                let mut packet = vec![0x45, 0, 0, 2 * HEADER as u8, 0, 0, 0x40, 0, HOPS, TCP, 0, 0];
+                let mut pseudo = [from.octets(), to.octets()].concat();
+                packet.extend_from_slice(&pseudo);
+                pseudo.extend_from_slice(&[0, TCP, 0, HEADER as u8]);
+                packet.extend_from_slice(&self.tcp(&pseudo));
+                Ok(packet)
+            }
+            (IpAddr::V6(from), IpAddr::V6(to)) => {
+                // RFC 8200.
+                let mut packet = vec![0x60, 0, 0, 0, 0, HEADER as u8, TCP, HOPS];
+                let mut pseudo = [from.octets(), to.octets()].concat();
+                packet.extend_from_slice(&pseudo);
+                pseudo.extend_from_slice(&[0, 0, 0, HEADER as u8, 0, 0, 0, TCP]);
+                packet.extend_from_slice(&self.tcp(&pseudo));
+                Ok(packet)
+            }
+            _ => Err(io::ErrorKind::InvalidInput.into()),
+        }
+    }
+
+    /// RFC 9293, with the checksum over the pseudo header.
+    fn tcp(&self, pseudo: &[u8]) -> [u8; HEADER] {
+        let mut header = [0; HEADER];
+        header[0..2].copy_from_slice(&self.from.port().to_be_bytes());
+        header[2..4].copy_from_slice(&self.to.port().to_be_bytes());
+        header[4..8].copy_from_slice(&self.sequence.to_be_bytes());
+        header[8..12].copy_from_slice(&self.acknowledges.to_be_bytes());
+        header[12] = (HEADER as u8 / 4) << 4;
+        header[13] = if self.fin { FIN | ACK } else { ACK };
+        header[14..16].copy_from_slice(&self.window.to_be_bytes());
+        let sum = checksum(&[pseudo, &header].concat());
+        header[16..18].copy_from_slice(&sum.to_be_bytes());
+        header
+    }
+}
+
+/// RFC 1071.
+fn checksum(bytes: &[u8]) -> u16 {
+    let words = bytes.chunks(2).map(|pair| match pair {
+        [high, low] => u32::from(u16::from_be_bytes([*high, *low])),
+        [high, ..] => u32::from(*high) << 8,
+        [] => 0,
+    });
+    let mut sum: u32 = words.sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    !(sum as u16)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_packet_checks() {
+        for (from, to, length) in [
+            ("10.9.0.2:4000", "10.1.0.2:80", 40),
+            ("[::ffff:10.9.0.2]:4000", "[::ffff:10.1.0.2]:80", 40),
+            ("[fd00:9::2]:4000", "[fd00:1::2]:80", 60),
+        ] {
+            let segment = Segment {
+                from: from.parse().unwrap(),
+                to: to.parse().unwrap(),
+                sequence: 0x0102_0304,
+                acknowledges: 0xfffe_fdfc,
+                fin: true,
+                window: 512,
+            };
+            let packet = segment.packet().unwrap();
+            assert_eq!(packet.len(), length);
+            let header = &packet[length - 20..];
+            assert_eq!(header[13], 0x11);
+            assert_eq!(&header[..4], [15, 160, 0, 80]);
+            let addresses = if length == 40 {
+                &packet[12..20]
+            } else {
+                &packet[8..40]
+            };
+            // Over everything including itself the sum is zero.
+            let all = [addresses, &[0, 0, 0, 20, 0, 6], header].concat();
+            assert_eq!(checksum(&all), 0);
+        }
+    }
+
+    #[test]
+    fn families_do_not_mix() {
+        let segment = Segment {
+            from: "10.9.0.2:1".parse().unwrap(),
+            to: "[fd00::1]:1".parse().unwrap(),
+            sequence: 0,
+            acknowledges: 0,
+            fin: false,
+            window: 0,
+        };
+        assert!(segment.packet().is_err());
+    }
+
+    #[test]
+    fn the_checksum_is_that_of_the_rfc() {
+        // RFC 1071, section 3.
+        assert_eq!(
+            checksum(&[0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7]),
+            !0xddf2
+        );
+    }
+}
