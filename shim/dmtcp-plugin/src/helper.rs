@@ -48,7 +48,8 @@ fn show(transport: &Transport, table: &mut [Entry]) -> sys::Result<Token> {
             _ => return Err(Errno(libc::EPROTO)),
         }
     }
-    match transport.ask(&Request::Saved, &[])? {
+    // Answered when the image may be written: the shim may have something to do before.
+    match transport.ask_patiently(&Request::Saved)? {
         Reply::Token(token) => Ok(token),
         _ => Err(Errno(libc::EPROTO)),
     }

@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | user threads are suspended | [`Request::Checkpoint`] | [`Reply::Nothing`] or [`Reply::Save`] |
 //! | if [`Reply::Save`]: up to [`BATCH`] descriptors at a time | [`Request::Sockets`] | [`Reply::Known`] |
-//! | that were all | [`Request::Saved`] | [`Reply::Token`] |
+//! | that were all | [`Request::Saved`] | [`Reply::Token`], when the image may be written |
 //! | the image is complete | [`Request::Held`] | [`Reply::Go`], at some time |
 //! | restarted | [`Request::Restart`] | [`Reply::Welcome`] |
 //! | up to [`BATCH`] sockets at a time | [`Request::Want`] | [`Reply::Have`] with descriptors |

@@ -16,6 +16,8 @@ pub(super) type SessionId = u64;
 enum Stage {
     /// Its sockets are being read, or its image written.
     Checkpoint,
+    /// All its sockets are read.
+    Suspended,
     /// It comes from an image.
     Restart(Token),
     Held(Option<Token>),
@@ -24,6 +26,8 @@ enum Stage {
 #[derive(Default)]
 pub(super) struct Book {
     purpose: Purpose,
+    /// Who is suspended may write.
+    writes: bool,
     saved: Saved,
     lost: Vec<Lost>,
     kept: HashMap<SocketId, Kept>,
@@ -44,6 +48,7 @@ impl Book {
 
     fn forget(&mut self) {
         self.purpose = Purpose::Round;
+        self.writes = false;
         self.saved = Saved::default();
         self.lost.clear();
         self.kept.clear();
@@ -96,8 +101,25 @@ impl Book {
         self.processes.insert(session, Stage::Checkpoint);
     }
 
-    pub(super) fn has_saved(&mut self, token: Token) {
-        self.saved.tokens.push(token);
+    pub(super) fn suspends(&mut self, session: SessionId, token: Option<Token>) {
+        self.saved.tokens.extend(token);
+        if let Some(stage) = self.processes.get_mut(&session) {
+            *stage = Stage::Suspended;
+        }
+    }
+
+    pub(super) fn write(&mut self) {
+        self.writes = true;
+    }
+
+    pub(super) fn writes(&self) -> bool {
+        self.writes
+    }
+
+    /// How many processes are suspended with all their sockets read, or further.
+    pub(super) fn suspended(&self) -> usize {
+        let is = |stage: &&Stage| matches!(stage, Stage::Suspended | Stage::Held(None));
+        self.processes.values().filter(is).count()
     }
 
     pub(super) fn restarts(&mut self, session: SessionId, token: Token) -> bool {
@@ -114,12 +136,11 @@ impl Book {
     /// Whether a process may be held: it must have said what it is before.
     pub(super) fn holds(&mut self, session: SessionId) -> bool {
         match self.processes.get_mut(&session) {
-            Some(stage @ Stage::Checkpoint) => *stage = Stage::Held(None),
-            Some(stage) => {
-                if let Stage::Restart(token) = *stage {
-                    *stage = Stage::Held(Some(token));
-                }
-            }
+            Some(stage @ Stage::Suspended) => *stage = Stage::Held(None),
+            Some(stage) => match *stage {
+                Stage::Restart(token) => *stage = Stage::Held(Some(token)),
+                _ => return false,
+            },
             None => return false,
         }
         true

@@ -116,6 +116,31 @@ impl Helper {
         Ok(())
     }
 
+    /// Wait until `expected` processes are suspended and their sockets read. They stay there, and
+    /// nothing is written, until [`Helper::write`]. DMTCP tells how many processes there are; it
+    /// lets none come so far before the threads of all are suspended.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotHeld`] after `timeout`.
+    pub fn wait_suspended(&self, expected: usize, timeout: Duration) -> Result<()> {
+        self.wait(timeout, |book| {
+            let suspended = book.suspended();
+            let all = suspended >= expected;
+            if all {
+                Ok(())
+            } else {
+                Err((suspended, expected))
+            }
+        })
+    }
+
+    /// Let the suspended processes write their images. May be said before they are suspended.
+    pub fn write(&self) {
+        self.shared.book().write();
+        self.shared.changed.notify_all();
+    }
+
     /// Wait until every process that takes part in the checkpoint is held. DMTCP lets no process
     /// come so far before all images are complete.
     ///
@@ -182,7 +207,8 @@ impl Helper {
         })
     }
 
-    /// Let the processes run: repair mode ends, then everybody who is held goes on.
+    /// Let the processes run: repair mode ends, then everybody who is held goes on. Those that are
+    /// suspended write their images nevertheless, and are not held after it.
     ///
     /// # Errors
     ///

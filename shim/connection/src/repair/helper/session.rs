@@ -1,6 +1,6 @@
 //! One process that talks to the helper.
 
-use super::book::SessionId;
+use super::book::{Book, SessionId};
 use super::{Purpose, Shared, message};
 use crate::kernel::diag;
 use crate::repair::options;
@@ -12,7 +12,7 @@ use nix::sys::socket::{setsockopt, sockopt as nix_sockopt};
 use nix::sys::time::TimeVal;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// A process that is not held has something to say at once, or has been stopped by somebody.
@@ -28,6 +28,8 @@ pub(super) struct Session {
     shared: Arc<Shared>,
     /// What the process is doing.
     doing: Doing,
+    /// How often the held had been let go when it began with that.
+    began: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -52,6 +54,7 @@ impl Session {
             socket,
             shared,
             doing: Doing::Nothing,
+            began: 0,
         }
     }
 
@@ -93,6 +96,7 @@ impl Session {
                     return self.reply(&Reply::Nothing);
                 }
                 book.joins(self.id);
+                self.began = book.released();
                 drop(book);
                 self.doing = Doing::Showing { again: held };
                 self.reply(&Reply::Save)
@@ -111,17 +115,17 @@ impl Session {
                 self.reply(&Reply::Known(ids))
             }
             (Request::Saved, Doing::Showing { again }) => {
-                let token = random().map_err(|_| Over)?;
-                if !again {
-                    self.shared.book().has_saved(token);
-                }
                 self.doing = Doing::Saved;
-                self.reply(&Reply::Token(token))
+                self.suspend(again)
             }
             (Request::Restart { token }, Doing::Nothing) => {
-                if !self.shared.book().restarts(self.id, token) {
+                let mut book = self.shared.book();
+                if !book.restarts(self.id, token) {
+                    drop(book);
                     return self.refuse("it is not expected");
                 }
+                self.began = book.released();
+                drop(book);
                 self.doing = Doing::Restarting;
                 self.reply(&Reply::Welcome)
             }
@@ -210,25 +214,40 @@ impl Session {
         message::send(self.socket.as_fd(), &Reply::Have(have), &fds).map_err(|_| Over)
     }
 
+    /// All sockets are read. Until the images may be written, or the process is gone. One that
+    /// was held before (`again`) has no image to write.
+    fn suspend(&self, again: bool) -> Result<(), Over> {
+        let token = random().map_err(|_| Over)?;
+        let mut book = self.shared.book();
+        book.suspends(self.id, (!again).then_some(token));
+        self.shared.changed.notify_all();
+        self.wait(book, |book| again || book.writes())?;
+        self.reply(&Reply::Token(token))
+    }
+
     /// Until the held are let go, or the process is gone.
     fn hold(&self) -> Result<(), Over> {
         let mut book = self.shared.book();
-        let before = book.released();
-        if !book.holds(self.id) {
+        if book.released() == self.began && !book.holds(self.id) {
             drop(book);
-            return self.refuse("it was released before");
+            return self.refuse("it is not known");
         }
         self.shared.changed.notify_all();
-        while book.released() == before {
+        self.wait(book, |_| false)?;
+        let _ = self.reply(&Reply::Go);
+        Err(Over)
+    }
+
+    /// Wait until `ready`, or until the held are let go.
+    fn wait(&self, mut book: MutexGuard<Book>, ready: impl Fn(&Book) -> bool) -> Result<(), Over> {
+        while book.released() == self.began && !ready(&book) {
             let waited = self.shared.changed.wait_timeout(book, LOOK);
             book = waited.unwrap_or_else(PoisonError::into_inner).0;
             if self.is_gone() {
                 return Err(Over);
             }
         }
-        drop(book);
-        let _ = self.reply(&Reply::Go);
-        Err(Over)
+        Ok(())
     }
 
     fn is_gone(&self) -> bool {

@@ -1,6 +1,7 @@
 //! Connections that are half closed.
 
 use super::*;
+use crate::support::{OLD4, unable};
 
 /// Each way of being half closed is there on B, and ends as it should.
 #[test]

@@ -1,6 +1,7 @@
 //! What the helper does for processes that do not move, and against those that do not behave.
 
 use super::*;
+use crate::support::{OLD4, unable};
 
 /// After a rollback everything is as before, options included.
 #[test]
@@ -15,6 +16,7 @@ fn a_released_connection_goes_on() {
     pod.lock_source(&old()).unwrap();
     let place = Place::new(nets.a.pod());
     place.helper.begin(Purpose::Move).unwrap();
+    place.helper.write();
     let process = Process::connect(&place.path());
     let twin = server.try_clone().unwrap();
     let (ids, _) = process.show(&[&server, &twin], false);
@@ -61,6 +63,7 @@ fn a_vanished_connection_says_nothing() {
     pod.lock_source(&old()).unwrap();
     let place = Place::new(nets.a.pod());
     place.helper.begin(Purpose::Move).unwrap();
+    place.helper.write();
     let process = Process::connect(&place.path());
     process.show(&[&server], false);
     pod.unlock_source(&old()).unwrap();
@@ -83,6 +86,7 @@ fn the_next_helper_releases_what_one_has_left() {
     pod.lock_source(&old()).unwrap();
     let place = Place::new(nets.a.pod());
     place.helper.begin(Purpose::Move).unwrap();
+    place.helper.write();
     let process = Process::connect(&place.path());
     process.show(&[&server], false);
     drop(place);
@@ -122,6 +126,7 @@ fn a_copy_leaves_connections_alone() {
         Reply::Nothing
     );
     place.helper.begin(Purpose::Copy).unwrap();
+    place.helper.write();
     process.show(&[&server, &listener], false);
     let held = spawn(move || process.hold());
     let lost = place.helper.wait_held(LONG).unwrap().lost;
@@ -157,6 +162,7 @@ fn strangers_and_nonsense_are_turned_away() {
     let place = Place::new(nets.a.pod());
     nets.a.pod().lock_source(&old()).unwrap();
     place.helper.begin(Purpose::Move).unwrap();
+    place.helper.write();
     let refused = |request: Request| {
         let process = Process::connect(&place.path());
         process.send_bytes(request.encode().bytes(), &[])
@@ -216,4 +222,51 @@ fn the_coordinator_passes_the_lock() {
         TcpStream::connect_timeout(&address, SHORT)
     });
     assert!(outside.is_err());
+}
+
+/// Suspended processes write when they are told to; released before, they are not held after it.
+#[test]
+fn the_suspended_wait_before_they_write() {
+    if unable() {
+        return;
+    }
+    let nets = Nets::new();
+    let socket = nets.a.run(|| UdpSocket::bind("0.0.0.0:7000").unwrap());
+    nets.a.pod().lock_source(&old()).unwrap();
+    let place = Place::new(nets.a.pod());
+    for roll_back in [false, true] {
+        place.helper.begin(Purpose::Move).unwrap();
+        let (tell, told) = std::sync::mpsc::channel();
+        let (path, socket) = (place.path(), socket.try_clone().unwrap());
+        let process = spawn(move || {
+            let process = Process::connect(&path);
+            process.show(&[&socket], false);
+            tell.send(()).unwrap();
+            process.hold();
+        });
+        place.helper.wait_suspended(1, LONG).unwrap();
+        let more = place.helper.wait_suspended(2, SHORT);
+        assert!(
+            matches!(
+                more,
+                Err(Error::NotHeld {
+                    held: 1,
+                    expected: 2,
+                    ..
+                })
+            ),
+            "{more:?}"
+        );
+        assert!(told.try_recv().is_err(), "it writes before it is told to");
+        if roll_back {
+            place.helper.release().unwrap();
+            told.recv_timeout(LONG).unwrap();
+        } else {
+            place.helper.write();
+            told.recv_timeout(LONG).unwrap();
+            assert_eq!(place.helper.wait_held(LONG).unwrap().processes, 1);
+            place.helper.release().unwrap();
+        }
+        process.join().unwrap();
+    }
 }

@@ -87,6 +87,7 @@ impl Move {
         a.lock_source(&old()).unwrap();
         let _alive = locked();
         here.helper.begin(Purpose::Move).unwrap();
+        here.helper.write();
 
         let process = Process::connect(&here.path());
         let shown: Vec<&dyn AsFd> = sockets.iter().map(|s| s as &dyn AsFd).collect();

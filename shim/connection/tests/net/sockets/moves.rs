@@ -1,6 +1,7 @@
 //! Connections with full queues, listeners, datagrams, attempts to connect.
 
 use super::*;
+use crate::support::{OLD4, unable};
 
 /// Unread, unacknowledged and unsent bytes arrive, once and in order.
 fn bytes_arrive(address: &'static str, wildcard: &'static str) {
