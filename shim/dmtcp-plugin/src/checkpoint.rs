@@ -160,7 +160,7 @@ fn precheckpoint(state: &mut State) {
 fn resume(state: &mut State) {
     let transport = state.transport.take();
     if state.must_hold {
-        hold::hold(state.path(), transport);
+        hold::hold(state.path(), transport, None);
     }
     state.must_hold = false;
 }
@@ -177,10 +177,13 @@ fn restart(state: &mut State) {
         RESTARTED.store(FREE, Ordering::SeqCst);
         return;
     };
-    let table = &state.table;
-    let (transport, ()) =
-        hold::connect_patiently(state.path(), |t| helper::restart(t, token, table));
-    state.transport = Some(transport);
+    hold::until_done(
+        "restarted; waiting for the shim to give the sockets back",
+        || {
+            let transport = Transport::connect(state.path())?;
+            helper::restart(transport, token, &state.table)
+        },
+    );
     RESTARTED.store(MUST_ASK, Ordering::SeqCst);
 }
 
@@ -191,8 +194,9 @@ fn thread_resume() {
         // SAFETY: see `Shared`: this thread has claimed the state.
         let state = unsafe { &mut *STATE.0.get() };
         epoll::correct(&state.watches);
-        let transport = state.transport.take();
-        hold::hold(state.path(), transport);
+        // A new connection: between RESTART and this DMTCP has put files at their numbers, over
+        // whatever was there.
+        hold::hold(state.path(), None, state.token);
         state.must_hold = false;
         RESTARTED.store(FREE, Ordering::SeqCst);
         sys::futex_wake_all(&RESTARTED);

@@ -55,13 +55,18 @@ fn show(transport: &Transport, table: &mut [Entry]) -> sys::Result<Token> {
     }
 }
 
+/// Say which process this is.
+pub(crate) fn introduce(transport: &Transport, token: Token) -> sys::Result<()> {
+    match transport.ask(&Request::Restart { token }, &[])? {
+        Reply::Welcome => Ok(()),
+        _ => Err(Errno(libc::EPERM)),
+    }
+}
+
 /// Get the sockets back and put them in their places. What the helper does not have becomes a
 /// socket without a connection.
-pub(crate) fn restart(transport: &Transport, token: Token, table: &[Entry]) -> sys::Result<()> {
-    match transport.ask(&Request::Restart { token }, &[])? {
-        Reply::Welcome => {}
-        _ => return Err(Errno(libc::EPERM)),
-    }
+pub(crate) fn restart(mut transport: Transport, token: Token, table: &[Entry]) -> sys::Result<()> {
+    introduce(&transport, token)?;
     let mut ids: Vec<_> = table.iter().map(|e| e.id).filter(|id| *id != 0).collect();
     ids.sort_unstable();
     ids.dedup();
@@ -80,12 +85,14 @@ pub(crate) fn restart(transport: &Transport, token: Token, table: &[Entry]) -> s
             return Err(Errno(libc::EPROTO));
         }
         for entry in table.iter().filter(|e| batch.contains(&e.id)) {
+            transport.make_room(entry.fd)?;
             match have.as_slice().iter().position(|id| *id == entry.id) {
                 Some(index) => arrived.place(index, entry.fd, entry.close_on_exec)?,
                 None => lose(entry, table)?,
             }
         }
     }
+    drop(transport);
     lose_uncarried(table)
 }
 

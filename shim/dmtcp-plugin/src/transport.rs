@@ -72,6 +72,16 @@ impl Transport {
         Ok(Transport(socket))
     }
 
+    /// Give the descriptor number `fd` free, if the connection has it: a socket of the program
+    /// belongs there.
+    pub(crate) fn make_room(&mut self, fd: c_int) -> sys::Result<()> {
+        if self.0.raw() == fd {
+            let moved = sys::fcntl(fd, libc::F_DUPFD_CLOEXEC, 0)?;
+            self.0 = Fd::from_raw(moved as usize);
+        }
+        Ok(())
+    }
+
     /// One request and its reply; descriptors that come along are closed.
     pub(crate) fn ask(&self, request: &Request, fds: &[c_int]) -> sys::Result<Reply> {
         self.ask_for(request, fds).map(|(reply, descriptors)| {
