@@ -137,11 +137,10 @@ impl Info {
 
     /// Of a listener: how many connections wait to be accepted, and how many may.
     pub(super) fn backlog(&self) -> (u32, u32) {
-        let [.., a, b, c, d, e, f, g, h] = self.0;
-        (
-            u32::from_ne_bytes([a, b, c, d]),
-            u32::from_ne_bytes([e, f, g, h]),
-        )
+        let [.., waiting, most] = self.0.as_chunks::<4>().0 else {
+            return (0, 0);
+        };
+        (u32::from_ne_bytes(*waiting), u32::from_ne_bytes(*most))
     }
 }
 

@@ -6,8 +6,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod client;
+mod many;
 mod moves;
 mod pod;
+mod programs;
 #[path = "../../../connection/tests/net/pump.rs"]
 mod pump;
 #[allow(dead_code, reason = "shared with other tests")]

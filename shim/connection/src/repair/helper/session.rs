@@ -79,7 +79,7 @@ impl Session {
                     break;
                 }
             };
-            if self.answer(request, fds).is_err() {
+            if self.answer(&request, fds).is_err() {
                 break;
             }
         }
@@ -87,9 +87,9 @@ impl Session {
         self.shared.changed.notify_all();
     }
 
-    fn answer(&mut self, request: Request, fds: Vec<OwnedFd>) -> Result<(), Over> {
+    fn answer(&mut self, request: &Request, fds: Vec<OwnedFd>) -> Result<(), Over> {
         match (request, self.doing) {
-            (Request::Checkpoint { held }, Doing::Nothing) => {
+            (&Request::Checkpoint { held }, Doing::Nothing) => {
                 let mut book = self.shared.book();
                 if book.purpose() == Purpose::Round && !held {
                     drop(book);
@@ -101,7 +101,7 @@ impl Session {
                 self.doing = Doing::Showing { again: held };
                 self.reply(&Reply::Save)
             }
-            (Request::Sockets { count }, Doing::Showing { again })
+            (&Request::Sockets { count }, Doing::Showing { again })
                 if fds.len() == usize::from(count) =>
             {
                 let mut ids = Ids::new();
@@ -118,7 +118,7 @@ impl Session {
                 self.doing = Doing::Saved;
                 self.suspend(again)
             }
-            (Request::Restart { token }, Doing::Nothing) => {
+            (&Request::Restart { token }, Doing::Nothing) => {
                 let mut book = self.shared.book();
                 if !book.restarts(self.id, token) {
                     drop(book);
@@ -129,7 +129,7 @@ impl Session {
                 self.doing = Doing::Restarting;
                 self.reply(&Reply::Welcome)
             }
-            (Request::Want(wanted), Doing::Restarting) => self.hand_over(&wanted),
+            (Request::Want(wanted), Doing::Restarting) => self.hand_over(wanted),
             (Request::Held, Doing::Saved | Doing::Restarting) => self.hold(),
             _ => self.refuse("its request does not fit"),
         }
