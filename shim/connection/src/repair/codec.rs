@@ -1,7 +1,7 @@
 //! The bytes of [`Saved`]. Little-endian; lists and byte strings begin with their length (4 bytes).
 
 use super::options::{LONGEST, Value, is_carried};
-use super::saved::{Saved, Socket, State};
+use super::saved::{Ended, Saved, Socket, State};
 use super::tcp::{Connection, Phase, Queue, Scales};
 use crate::{Error, Result};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
@@ -66,6 +66,11 @@ fn socket(to: &mut Vec<u8>, socket: &Socket) {
             to.push(CONNECTED);
             connection(to, it);
         }
+        State::Ended(ended) => {
+            to.push(ENDED);
+            to.push(u8::from(ended.by_reset));
+            bytes(to, &ended.bytes);
+        }
         State::Datagram { local, peer } => {
             to.push(DATAGRAM);
             for end in [local, peer] {
@@ -84,6 +89,7 @@ const LISTENING: u8 = 2;
 const CONNECTING: u8 = 3;
 const CONNECTED: u8 = 4;
 const DATAGRAM: u8 = 5;
+const ENDED: u8 = 6;
 
 fn address(to: &mut Vec<u8>, address: SocketAddr) {
     match address.ip() {
@@ -238,6 +244,10 @@ impl Reader<'_> {
                 first: self.number()?,
             },
             CONNECTED => State::Connected(Box::new(self.connection()?)),
+            ENDED => State::Ended(Ended {
+                by_reset: self.flag()?,
+                bytes: self.bytes()?,
+            }),
             DATAGRAM => State::Datagram {
                 local: self.maybe(Reader::address)?,
                 peer: self.maybe(Reader::address)?,

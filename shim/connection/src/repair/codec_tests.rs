@@ -66,6 +66,8 @@ fn state() -> impl Strategy<Value = State> {
             first
         }),
         connection().prop_map(|it| State::Connected(Box::new(it))),
+        (vec(any::<u8>(), 0..50), any::<bool>())
+            .prop_map(|(bytes, by_reset)| State::Ended(Ended { bytes, by_reset })),
         (of(address()), of(address())).prop_map(|(local, peer)| State::Datagram { local, peer }),
     ]
 }

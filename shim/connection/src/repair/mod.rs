@@ -19,10 +19,11 @@
 //! |---|---|
 //! | TCP, connected | addresses, sequence numbers, window, options, unread, unacknowledged and unsent bytes |
 //! | TCP, half closed | as connected; CLOSE_WAIT, FIN_WAIT1, FIN_WAIT2, CLOSING, LAST_ACK |
+//! | TCP, over, and the program has not read the end | unread bytes, then the end or the reset |
 //! | TCP, connecting | the attempt goes on with the same first sequence number |
 //! | TCP, listening | address, backlog, options; connections that were not accepted are not |
 //! | UDP, ICMP, raw | addresses and options; datagrams that were not read are not |
-//! | TCP, closed by both sides; with TLS in the kernel; MPTCP, SCTP | no: a socket without a connection takes the place |
+//! | TCP with TLS in the kernel; MPTCP, SCTP | no: a socket without a connection takes the place |
 
 mod address;
 mod codec;

@@ -67,6 +67,11 @@ fn try_restore(saved: &Socket) -> io::Result<Kept> {
             options::widen(&fd, bytes)?;
             tcp::restore(fd.as_fd(), connection)?;
         }
+        State::Ended(ended) => {
+            options::widen(&fd, ended.bytes.len())?;
+            tcp::end_again(fd.as_fd(), saved.domain, ended)?;
+            set(&fd, libc::SOL_SOCKET, libc::SO_REUSEADDR, &reuse)?;
+        }
         State::Datagram { local, peer } => {
             if let Some(local) = local {
                 address::bind_to(&fd, *local)?;
@@ -127,6 +132,7 @@ impl Socket {
             State::Connecting { local, peer, .. } => {
                 format!("{name} connecting from {local} to {peer}")
             }
+            State::Ended(_) => format!("{name} whose connection is over"),
             State::Connected(it) => {
                 let (local, peer, phase) = (it.local, it.peer, it.phase);
                 format!("{name} {local} connected to {peer} ({phase:?})")

@@ -64,8 +64,10 @@ fn stream(socket: BorrowedFd, how: &How, found: &mut Found) -> io::Result<()> {
     let info = Info::of(socket)?;
     let local = address::local(socket)?;
     match (info.state(), local) {
-        (CLOSE, Some(local)) => found.socket.state = State::Bound(local),
-        (CLOSE, None) => {}
+        (CLOSE, local) => {
+            let bound = || local.map_or(State::Fresh, State::Bound);
+            found.socket.state = tcp::ended(socket)?.map_or_else(bound, State::Ended);
+        }
         (LISTEN, Some(local)) => {
             let (waiting, backlog) = info.backlog();
             found.socket.state = State::Listening { local, backlog };

@@ -66,6 +66,15 @@ pub(super) struct Socket {
     pub(super) state: State,
 }
 
+/// The rest of a connection that is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ended {
+    /// Not read by the program.
+    pub(super) bytes: Vec<u8>,
+    /// By a reset; otherwise both sides have closed it.
+    pub(super) by_reset: bool,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// Neither bound nor connected, or its state is not carried.
@@ -84,6 +93,8 @@ pub(super) enum State {
         first: u32,
     },
     Connected(Box<Connection>),
+    /// TCP that is over, while the program has not read the end yet.
+    Ended(Ended),
     /// Everything but TCP.
     Datagram {
         local: Option<SocketAddr>,

@@ -13,14 +13,24 @@ pub(super) struct Segment {
     pub(super) to: SocketAddr,
     pub(super) sequence: u32,
     pub(super) acknowledges: u32,
-    pub(super) fin: bool,
+    pub(super) says: Says,
     pub(super) window: u16,
+}
+
+/// The flags of a segment (RFC 9293).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum Says {
+    /// ACK
+    Acknowledged = 0x10,
+    /// FIN and ACK
+    Finished = 0x11,
+    /// RST and ACK
+    Reset = 0x14,
 }
 
 const TCP: u8 = 6;
 const HEADER: usize = 20;
-const FIN: u8 = 0x01;
-const ACK: u8 = 0x10;
 const HOPS: u8 = 64;
 
 /// Give the segment to the socket, past the lock.
@@ -72,7 +82,7 @@ impl Segment {
         header[4..8].copy_from_slice(&self.sequence.to_be_bytes());
         header[8..12].copy_from_slice(&self.acknowledges.to_be_bytes());
         header[12] = (HEADER as u8 / 4) << 4;
-        header[13] = if self.fin { FIN | ACK } else { ACK };
+        header[13] = self.says as u8;
         header[14..16].copy_from_slice(&self.window.to_be_bytes());
         let sum = checksum(&[pseudo, &header].concat());
         header[16..18].copy_from_slice(&sum.to_be_bytes());
@@ -110,7 +120,7 @@ mod tests {
                 to: to.parse().unwrap(),
                 sequence: 0x0102_0304,
                 acknowledges: 0xfffe_fdfc,
-                fin: true,
+                says: Says::Finished,
                 window: 512,
             };
             let packet = segment.packet().unwrap();
@@ -136,7 +146,7 @@ mod tests {
             to: "[fd00::1]:1".parse().unwrap(),
             sequence: 0,
             acknowledges: 0,
-            fin: false,
+            says: Says::Acknowledged,
             window: 0,
         };
         assert!(segment.packet().is_err());

@@ -1,13 +1,15 @@
 //! A TCP connection: read, and made again.
 
+use super::address;
+use super::saved::Ended;
+use super::segment::{self, Says, Segment};
 use super::sockopt::{
     NO_QUEUE, RECEIVE_QUEUE, REPAIR_OFF_SILENTLY, REPAIR_ON, SEND_QUEUE, TCP_REPAIR_WINDOW,
     poll_now, set_tcp, tcp,
 };
-use super::{address, segment};
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -88,6 +90,9 @@ pub(super) struct Connection {
     /// Our clock for the timestamps option.
     pub(super) timestamp: Option<u32>,
 }
+
+/// net/tcp_states.h: no connection.
+const CLOSED: u8 = 7;
 
 /// `tcpi_options` (linux/tcp.h).
 const TIMESTAMPS: u8 = 1;
@@ -316,13 +321,13 @@ fn close_halves(socket: BorrowedFd, it: &Connection) -> io::Result<()> {
     let ours = || shutdown(socket.as_raw_fd(), Shutdown::Write).map_err(io::Error::from);
     let unacknowledged = it.send.bytes.len() as u32 + it.phase.sent_fin();
     let (first, second) = (it.send.end.wrapping_sub(unacknowledged), it.send.end);
-    let theirs = || inject(it, true, first);
+    let theirs = || inject(it, Says::Finished, first);
     match it.phase {
         Phase::Established => return Ok(()),
         Phase::FinWait1 => ours()?,
         Phase::FinWait2 => {
             ours()?;
-            inject(it, false, second)?;
+            inject(it, Says::Acknowledged, second)?;
         }
         Phase::CloseWait => theirs()?,
         Phase::LastAck => {
@@ -334,14 +339,19 @@ fn close_halves(socket: BorrowedFd, it: &Connection) -> io::Result<()> {
             theirs()?;
         }
     }
+    wait_for(socket, it.phase as u8)
+}
+
+/// Segments over loopback arrive at once, nearly.
+fn wait_for(socket: BorrowedFd, wanted: u8) -> io::Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let state = Info::of(socket)?.state();
-        if state == it.phase as u8 {
+        if state == wanted {
             return Ok(());
         }
         if Instant::now() > deadline {
-            let text = format!("state {state} after the peer's segment, not {:?}", it.phase);
+            let text = format!("state {state} after the peer's segment, not {wanted}");
             return Err(io::Error::other(text));
         }
         std::thread::sleep(Duration::from_millis(1));
@@ -349,16 +359,81 @@ fn close_halves(socket: BorrowedFd, it: &Connection) -> io::Result<()> {
 }
 
 /// A segment as from the peer, without data.
-fn inject(it: &Connection, fin: bool, acknowledges: u32) -> io::Result<()> {
+fn inject(it: &Connection, says: Says, acknowledges: u32) -> io::Result<()> {
     let shift = it.scales.map_or(0, |s| u32::from(s.send));
-    segment::inject(&segment::Segment {
+    segment::inject(&Segment {
         from: it.peer,
         to: it.local,
         sequence: it.receive.end.wrapping_sub(it.phase.received_fin()),
         acknowledges,
-        fin,
+        says,
         window: u16::try_from(it.window[1] >> shift).unwrap_or(u16::MAX),
     })
+}
+
+/// What is left of a connection that is over; `None` if there was none.
+pub(super) fn ended(socket: BorrowedFd) -> io::Result<Option<Ended>> {
+    let heard = poll_now(socket, libc::POLLRDHUP)?;
+    if heard & libc::POLLRDHUP == 0 {
+        return Ok(None);
+    }
+    let unread = count(socket, |fd, n| {
+        // SAFETY: the pointer is to a live number.
+        unsafe { bytes_unread(fd, n) }
+    })?;
+    let mut bytes = vec![0; unread];
+    let by_reset = heard & libc::POLLERR != 0;
+    if unread > 0 {
+        let flags = MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT;
+        let got = recv(socket.as_raw_fd(), &mut bytes, flags)?;
+        bytes.truncate(got);
+    }
+    Ok(Some(Ended { bytes, by_reset }))
+}
+
+/// Sequence numbers of a connection that exists only to end.
+const FIRST: u32 = 1000;
+
+/// Let a connection with nobody end as the old one has ended. Repair mode is off afterwards.
+pub(super) fn end_again(socket: BorrowedFd, domain: i32, it: &Ended) -> io::Result<()> {
+    let loopback: IpAddr = match domain {
+        libc::AF_INET => Ipv4Addr::LOCALHOST.into(),
+        _ => Ipv6Addr::LOCALHOST.into(),
+    };
+    set_tcp(socket, libc::TCP_REPAIR, &REPAIR_ON)?;
+    for queue in [RECEIVE_QUEUE, SEND_QUEUE] {
+        set_tcp(socket, libc::TCP_REPAIR_QUEUE, &queue)?;
+        set_tcp(socket, libc::TCP_QUEUE_SEQ, &FIRST)?;
+    }
+    // The kernel chooses a port; nobody is at the peer's, and nothing is sent to it.
+    address::bind_to(socket, (loopback, 0).into())?;
+    let missing = || io::Error::from(io::ErrorKind::AddrNotAvailable);
+    let local = address::local(socket)?.ok_or_else(missing)?;
+    let peer = (loopback, 1).into();
+    address::connect_to(socket, peer)?;
+    fill(socket, RECEIVE_QUEUE, &it.bytes)?;
+    set_tcp(socket, libc::TCP_REPAIR_QUEUE, &SEND_QUEUE)?;
+    let say = |says, sequence: u32, acknowledges: u32| {
+        segment::inject(&Segment {
+            from: peer,
+            to: local,
+            sequence,
+            acknowledges,
+            says,
+            window: 1000,
+        })
+    };
+    let end = FIRST.wrapping_add(it.bytes.len() as u32);
+    if it.by_reset {
+        say(Says::Reset, end, FIRST)?;
+    } else {
+        say(Says::Finished, end, FIRST)?;
+        wait_for(socket, Phase::CloseWait as u8)?;
+        shutdown(socket.as_raw_fd(), Shutdown::Write)?;
+        say(Says::Acknowledged, end.wrapping_add(1), FIRST + 1)?;
+    }
+    wait_for(socket, CLOSED)?;
+    set_tcp(socket, libc::TCP_REPAIR, &REPAIR_OFF_SILENTLY)
 }
 
 /// The first sequence number of an attempt to connect. Repair mode is on afterwards.

@@ -111,3 +111,41 @@ fn a_simultaneous_close_moves() {
     let mut client = client;
     assert_eq!(client.read(&mut [0]).unwrap(), 0);
 }
+
+/// Over on A, but the program has not read to the end: it does so on B.
+#[test]
+fn what_is_over_can_be_read_to_its_end() {
+    if unable() {
+        return;
+    }
+    for address in [OLD4, crate::support::OLD6] {
+        let nets = Nets::new();
+        let [mut client, server] = pair(&nets, address, 7001, "::");
+        server.shutdown(Shutdown::Write).unwrap();
+        client.write_all(b"the last words").unwrap();
+        drop(client);
+        let [mut rude, reset] = pair(&nets, address, 7002, "::");
+        rude.write_all(b"cut short").unwrap();
+        (&reset)
+            .write_all(b"unread bytes make a reset of a close")
+            .unwrap();
+        sleep(SHORT);
+        drop(rude);
+        let [quiet, done] = pair(&nets, address, 7003, "::");
+        done.shutdown(Shutdown::Write).unwrap();
+        drop(quiet);
+        sleep(SHORT);
+        assert_eq!([&server, &reset, &done].map(state), [7, 7, 7]);
+        let moved = Move::new(&nets, vec![server.into(), reset.into(), done.into()], || {});
+        let (sockets, _pump) = moved.run(&nets);
+        let mut sockets = sockets.into_iter().map(stream);
+        let mut next = || sockets.next().unwrap();
+        let mut all = Vec::new();
+        next().read_to_end(&mut all).unwrap();
+        assert_eq!(all, b"the last words");
+        let mut reset = next();
+        let error = reset.read_to_end(&mut all).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        assert_eq!(next().read(&mut [0]).unwrap(), 0);
+    }
+}
