@@ -47,6 +47,8 @@ pub(crate) struct InitConfig {
     pub binds: Vec<(PathBuf, PathBuf)>,
     /// Directory of the machine with the programs that the node gets, and their installer.
     pub programs: Option<PathBuf>,
+    /// Directories of the machine that the node sees read-only.
+    pub read_only: Vec<(PathBuf, PathBuf)>,
     /// Kernel settings below /proc/sys.
     pub sysctls: Vec<(String, String)>,
     /// Seconds that the node's monotonic and boot clocks are ahead of the machine's.

@@ -61,6 +61,13 @@ pub(super) fn mount_all(config: &InitConfig) -> Result<()> {
             None,
         )?;
     }
+    for (from, to) in &config.read_only {
+        let target = below(&root, to);
+        make_dir(&target)?;
+        attach(from.to_str(), &target, None, MsFlags::MS_BIND, None)?;
+        let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+        attach(None, &target, None, flags, None)?;
+    }
     attach(
         Some("proc"),
         &root.join("proc"),

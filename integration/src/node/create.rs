@@ -23,6 +23,9 @@ const OWN_DIRS: [(&str, &str); 6] = [
     ("log", "/var/log"),
 ];
 
+/// DMTCP, if this machine has it, is the same in every node.
+pub(crate) const DMTCP: &str = "/opt/dmtcp";
+
 /// Where tests arm fault points, within a node.
 pub(super) const FAULTS: &str = "/run/mycedrive-faults";
 
@@ -191,6 +194,11 @@ impl Plan<'_> {
             } else {
                 None
             },
+            read_only: Path::new(DMTCP)
+                .is_dir()
+                .then(|| (PathBuf::from(DMTCP), PathBuf::from(DMTCP)))
+                .into_iter()
+                .collect(),
             sysctls: sysctls
                 .into_iter()
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))

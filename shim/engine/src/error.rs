@@ -38,7 +38,7 @@ pub enum EngineError {
         annotation: &'static str,
     },
     /// No engine has this name.
-    #[error("there is no engine {name:?}; the engines are: criu")]
+    #[error("there is no engine {name:?}; the engines are: criu, dmtcp")]
     UnknownEngine {
         /// The name given.
         name: String,
@@ -128,6 +128,39 @@ pub enum EngineError {
         pid: i32,
         /// How often it was tried.
         tries: u32,
+    },
+    /// DMTCP's coordinator cannot be used.
+    #[error(
+        "DMTCP's coordinator cannot be used: {source}; a pod whose coordinator has ended cannot \
+         be checkpointed any more"
+    )]
+    Coordinator {
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// This engine cannot carry this container.
+    #[error("DMTCP cannot carry container {container}: {reason}")]
+    Unfit {
+        /// The container's name.
+        container: String,
+        /// Why, and what can be done.
+        reason: String,
+    },
+    /// Not enough room for an image.
+    #[error(
+        "the image of container {container} needs about {needed} MiB, {} has {free} MiB free; \
+         nothing was done: make room there", place.display()
+    )]
+    NoRoom {
+        /// The container's name.
+        container: String,
+        /// Where the image would go.
+        place: PathBuf,
+        /// MiB that are needed.
+        needed: u64,
+        /// MiB that are free.
+        free: u64,
     },
     /// A container file that came with an image is not what it should be.
     #[error("{} is damaged: {problem}", path.display())]

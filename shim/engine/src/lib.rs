@@ -1,16 +1,19 @@
 //! Engines turn the processes of a container into an image, and an image back into processes.
 //!
 //! - [`Engine`] is all that the shim knows of an engine; [`engine`] makes one from its
-//!   [`EngineKind`]. There is one today: [`criu`].
+//!   [`EngineKind`]: [`criu`] or [`dmtcp`].
 //! - [`freezer`] stops and thaws control groups without a runtime process in between.
 //! - [`process`] reads what `/proc` knows of a container's processes; [`limits`] compares that
 //!   with what an OCI spec allows.
 //! - [`runner`]: how commands are run. A shim reaps every child itself, so it brings its own.
 
 pub mod criu;
+pub mod dmtcp;
 mod error;
 pub mod freezer;
 pub mod limits;
+mod netns;
+mod preflight;
 pub mod process;
 pub mod runner;
 pub mod spec;
@@ -31,6 +34,8 @@ pub use runner::{Runner, StandardRunner};
 pub enum EngineKind {
     /// CRIU, through the OCI runtime's `checkpoint` and `restore`.
     Criu,
+    /// DMTCP, below which the program is started.
+    Dmtcp,
 }
 
 impl EngineKind {
@@ -38,6 +43,7 @@ impl EngineKind {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Criu => "criu",
+            Self::Dmtcp => "dmtcp",
         }
     }
 }
@@ -48,6 +54,7 @@ impl FromStr for EngineKind {
     fn from_str(name: &str) -> Result<Self, EngineError> {
         match name {
             "criu" => Ok(Self::Criu),
+            "dmtcp" => Ok(Self::Dmtcp),
             _ => Err(EngineError::UnknownEngine {
                 name: name.to_owned(),
             }),
@@ -186,6 +193,17 @@ pub struct Restored {
     pub were_stopped: BTreeSet<i32>,
 }
 
+/// Whether an engine carries a program that was started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// It does.
+    Carried,
+    /// It runs, and the engine does not carry it, for this reason.
+    NotCarried(String),
+    /// It has ended already.
+    Ended,
+}
+
 /// All that the shim knows of an engine.
 #[async_trait]
 pub trait Engine: Send + Sync {
@@ -197,7 +215,24 @@ pub trait Engine: Send + Sync {
 
     /// Adds what the engine needs to the OCI spec of a container that is about to be created.
     /// Refuses a spec in which the pod's author uses what is the engine's alone.
-    fn prepare(&self, target: &Target, spec: &mut Value) -> Result<(), EngineError>;
+    /// The root file system is mounted.
+    async fn prepare(&self, target: &Target, spec: &mut Value) -> Result<(), EngineError>;
+
+    /// The container exists, with `pid` as its first process, and its program has not started.
+    async fn created(&self, _target: &Target, _pid: i32) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    /// The program was started. Returns when it is known whether the engine carries it.
+    async fn started(&self, _target: &Target, _pid: i32) -> Result<Start, EngineError> {
+        Ok(Start::Carried)
+    }
+
+    /// The container has ended, or was not made.
+    fn ended(&self, _target: &Target) {}
+
+    /// The container's program has died of the engine, which will not be tried with it again.
+    fn failed(&self, _target: &Target, _reason: &str) {}
 
     /// What stands in the way of a checkpoint now, each entry with what to do. Changes nothing.
     fn obstacles(&self, target: &Target, pid: i32) -> Result<Vec<String>, EngineError>;
@@ -216,5 +251,6 @@ pub trait Engine: Send + Sync {
 pub fn engine(kind: EngineKind, runner: Arc<dyn Runner>) -> Arc<dyn Engine> {
     match kind {
         EngineKind::Criu => Arc::new(criu::Criu::new(runner)),
+        EngineKind::Dmtcp => Arc::new(dmtcp::Dmtcp::new(runner)),
     }
 }

@@ -19,7 +19,7 @@ use serde::Deserialize;
 
 pub use document::markdown;
 pub use error::ConfigError;
-pub use values::{Connections, LinkLost, LogFormat};
+pub use values::{Connections, Engine, LinkLost, LogFormat};
 
 /// Where the daemon looks when no `--config` is given.
 pub const DEFAULT_FILE: &str = "/etc/mycedrive/config.toml";
@@ -52,6 +52,8 @@ pub struct Config {
     pub journal_dir: PathBuf,
     /// Images. Filled in by [`Config::load`].
     pub image_dir: PathBuf,
+    /// What carries containers.
+    pub engine: Engine,
     /// `[containerd]`.
     pub containerd: Containerd,
     /// `[migration]`.
@@ -137,6 +139,7 @@ impl Default for Config {
             state_dir: "/var/lib/mycedrive".into(),
             journal_dir: PathBuf::new(),
             image_dir: PathBuf::new(),
+            engine: Engine::Auto,
             containerd: Containerd::default(),
             migration: Migration::default(),
             log: Log::default(),

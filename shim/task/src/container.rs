@@ -1,5 +1,7 @@
-//! A container: its init process, its root file system and, in [`exec`], its execs.
+//! A container: its init process, its root file system, in [`carrier`] its engine and, in
+//! [`exec`], its execs.
 
+mod carrier;
 mod exec;
 
 use std::collections::HashMap;
@@ -8,6 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use containerd_shim::protos::events::task::TaskExit;
 use mycedrive_engine::{Connections, Engine, Purpose, Release, Restore, RestoreIo, Restored};
@@ -25,6 +28,8 @@ use crate::rootfs::{self, Mount};
 use crate::runc::Runc;
 use crate::spec::Spec;
 use crate::state::{Exit, State};
+
+pub use carrier::{Carrier, Without};
 
 /// How a container's init comes into being.
 pub enum Launch<'a> {
@@ -85,6 +90,9 @@ pub struct Container {
     cgroup: Mutex<Option<Arc<Cgroup>>>,
     oom: Mutex<Option<tokio::task::AbortHandle>>,
     restored: Mutex<Option<Restored>>,
+    carrier: Mutex<Carrier>,
+    /// When its program was started under an engine.
+    started: Mutex<Option<Instant>>,
 }
 
 /// What a container is made of.
@@ -150,6 +158,8 @@ impl Container {
             cgroup: Mutex::default(),
             oom: Mutex::default(),
             restored: Mutex::default(),
+            carrier: Mutex::default(),
+            started: Mutex::default(),
         }
     }
 
@@ -299,6 +309,9 @@ impl Container {
                 // Discarded, or a restore that was undone.
                 return;
             }
+            if container.rescue(exit).await {
+                return;
+            }
             if !container.spec.has_own_pid_namespace()
                 && let Err(error) = container.kill_all().await
             {
@@ -339,6 +352,9 @@ impl Container {
             return;
         }
         info!(id = %self.id, pid, code = exit.code, "container ended");
+        if let Some(engine) = self.carrier().engine {
+            engine.ended(&crate::migration::target(self));
+        }
         self.stop_oom_watch();
         self.send_exit("", pid, exit);
     }

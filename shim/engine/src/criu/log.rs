@@ -16,6 +16,11 @@ pub(super) fn cause(criu: &Path, runtime: &Path, exit_code: i32) -> String {
         .unwrap_or_else(|| format!("the runtime ended with code {exit_code} and gave no reason"))
 }
 
+/// What went wrong in the runtime: its messages, else the exit code.
+pub(crate) fn runtime_cause(runtime: &Path, exit_code: i32) -> String {
+    cause(Path::new("/dev/null"), runtime, exit_code)
+}
+
 /// The lines like `(00.012)     41: Error (criu/sk-inet.c:188): inet: ...`, without the time and
 /// the process in front.
 fn criu_errors(log: &str) -> Option<String> {

@@ -11,10 +11,10 @@
 
 mod checkpoint;
 mod config;
-mod log;
+pub(crate) mod log;
 mod obstacles;
-mod restore;
-mod runtime;
+pub(crate) mod restore;
+pub(crate) mod runtime;
 mod stopped;
 mod version;
 
@@ -65,7 +65,7 @@ impl Engine for Criu {
         })
     }
 
-    fn prepare(&self, target: &Target, spec: &mut Value) -> Result<(), EngineError> {
+    async fn prepare(&self, target: &Target, spec: &mut Value) -> Result<(), EngineError> {
         let file = config::path(&target.bundle);
         let ours = file.to_string_lossy();
         match spec::annotation(spec, CONFIG_ANNOTATION) {

@@ -112,7 +112,7 @@ fn verify(container: &str, pid: i32, limits: &Limits) -> Result<(), EngineError>
     Ok(())
 }
 
-fn read_pid(path: &std::path::Path) -> Result<i32, EngineError> {
+pub(crate) fn read_pid(path: &std::path::Path) -> Result<i32, EngineError> {
     let text = fs::read_to_string(path).map_err(EngineError::io("read", path))?;
     text.trim()
         .parse()

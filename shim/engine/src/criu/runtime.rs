@@ -10,10 +10,10 @@ use std::time::Duration;
 use crate::{EngineError, Runner, Target};
 
 /// Longest checkpoint or restore. Memory of hundreds of gigabytes still fits.
-pub(super) const LIMIT: Duration = Duration::from_secs(600);
+pub(crate) const LIMIT: Duration = Duration::from_secs(600);
 
 /// `RUNTIME --root R --log L ... SUBCOMMAND`, streams on `/dev/null`.
-pub(super) fn command(target: &Target, log: &Path, subcommand: &str) -> Command {
+pub(crate) fn command(target: &Target, log: &Path, subcommand: &str) -> Command {
     let runtime = &target.runtime;
     let mut command = Command::new(&runtime.binary);
     command
@@ -33,7 +33,7 @@ pub(super) fn command(target: &Target, log: &Path, subcommand: &str) -> Command 
 }
 
 /// Flags that a checkpoint and the restore of its image share.
-pub(super) fn shared_flags(command: &mut Command, target: &Target, image: &Path, work: &Path) {
+pub(crate) fn shared_flags(command: &mut Command, target: &Target, image: &Path, work: &Path) {
     command
         .arg("--image-path")
         .arg(image)
@@ -49,7 +49,7 @@ pub(super) fn shared_flags(command: &mut Command, target: &Target, image: &Path,
 
 /// Makes the directory for logs, with no log of an earlier attempt in it (the runtime appends to
 /// its own). Returns the paths of the engine's log, called `name`, and of the runtime's.
-pub(super) fn logs(work: &Path, name: &str) -> Result<(PathBuf, PathBuf), EngineError> {
+pub(crate) fn logs(work: &Path, name: &str) -> Result<(PathBuf, PathBuf), EngineError> {
     private_directory(work)?;
     let logs = (work.join(name), work.join("runtime.log"));
     for log in [&logs.0, &logs.1] {
@@ -64,7 +64,7 @@ pub(super) fn logs(work: &Path, name: &str) -> Result<(PathBuf, PathBuf), Engine
 }
 
 /// Makes a directory that only root can enter, and those above it.
-pub(super) fn private_directory(path: &Path) -> Result<(), EngineError> {
+pub(crate) fn private_directory(path: &Path) -> Result<(), EngineError> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -73,7 +73,7 @@ pub(super) fn private_directory(path: &Path) -> Result<(), EngineError> {
 }
 
 /// Removes what the runtime knows of a container whose restore failed.
-pub(super) async fn forget(runner: &dyn Runner, target: &Target, work: &Path) {
+pub(crate) async fn forget(runner: &dyn Runner, target: &Target, work: &Path) {
     let mut command = command(target, &work.join("delete.log"), "delete");
     command.arg("--force").arg(&target.id);
     if let Err(error) = runner.run(command, LIMIT).await {

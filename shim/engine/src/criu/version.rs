@@ -1,11 +1,10 @@
 //! Which CRIU is installed.
 
-use std::fs;
-use std::io;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
-use crate::{EngineError, Runner};
+use crate::EngineError;
+use crate::runner::{self, Runner};
 
 /// Oldest version that restores a migrated pod on current kernels.
 const WANTED: &str = "4.2";
@@ -18,36 +17,16 @@ pub(super) async fn installed(runner: &dyn Runner) -> Result<String, EngineError
         wanted: WANTED,
         source,
     };
-    // A pipe would need a reader beside the runner; the answer is a line.
-    let (answer, output) = memory_file().map_err(missing)?;
     let mut command = Command::new("criu");
-    command
-        .arg("--version")
-        .stdin(Stdio::null())
-        .stdout(output)
-        .stderr(Stdio::null());
-    runner.run(command, LIMIT).await.map_err(missing)?;
-    let text = fs::read_to_string(answer_path(&answer)).map_err(missing)?;
+    command.arg("--version");
+    let text = runner::output(runner, command, LIMIT)
+        .await
+        .map_err(missing)?;
     new_enough(&text).ok_or_else(|| EngineError::TooOld {
         program: "criu",
         found: text.trim().to_owned(),
         wanted: WANTED,
     })
-}
-
-/// A file without a name, and the same as a command's output.
-fn memory_file() -> io::Result<(fs::File, Stdio)> {
-    let file =
-        nix::sys::memfd::memfd_create(c"criu-version", nix::sys::memfd::MFdFlags::MFD_CLOEXEC)?;
-    let file = fs::File::from(file);
-    let output = file.try_clone()?.into();
-    Ok((file, output))
-}
-
-/// A path that opens the file from its beginning.
-fn answer_path(file: &fs::File) -> String {
-    use std::os::fd::AsRawFd;
-    format!("/proc/self/fd/{}", file.as_raw_fd())
 }
 
 /// The version in what `criu --version` prints, unless it is too old.

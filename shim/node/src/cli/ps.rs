@@ -48,6 +48,12 @@ pub fn pods(pods: &[PodInfo]) -> String {
             if pod.migratable { "yes" } else { "no" }.to_owned(),
             migration,
         ]);
+        for container in pod.containers.iter().filter(|c| !c.engine_why.is_empty()) {
+            table.note(&format!(
+                "{}: {}: {}",
+                container.name, container.engine, container.engine_why
+            ));
+        }
         for obstacle in &pod.obstacles {
             table.note(obstacle);
         }

@@ -18,6 +18,20 @@ pub enum Connections {
     Close,
 }
 
+/// What carries the containers of pods that do not say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Engine {
+    /// The first that can carry the program.
+    Auto,
+    /// DMTCP; what it cannot carry goes to CRIU.
+    Dmtcp,
+    /// CRIU.
+    Criu,
+    /// Nothing.
+    None,
+}
+
 /// Who gets the pod when the link is lost after the offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -50,8 +50,10 @@ pub struct ContainerInfo {
     pub pid: i32,
     /// Image.
     pub image: String,
-    /// `criu` or `none`.
+    /// `criu`, `dmtcp` or `none`.
     pub engine: String,
+    /// Why this one and not another; empty when there is nothing to say.
+    pub engine_why: String,
 }
 
 /// Asks every shim of the node. Stale sockets are left out.
@@ -159,6 +161,7 @@ fn container_info(container: &Container) -> ContainerInfo {
         pid: container.pid,
         image: container.image.clone(),
         engine: container.engine.clone(),
+        engine_why: container.engine_why.clone(),
     }
 }
 

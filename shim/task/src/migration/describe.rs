@@ -1,5 +1,6 @@
 //! What runs here.
 
+use mycedrive_engine::EngineKind;
 use mycedrive_proto::shim::{self, ContainerState, DescribeReply};
 use protobuf::MessageField;
 
@@ -49,7 +50,19 @@ impl Migrator {
     /// One container, as the daemon sees it.
     pub(super) fn message(&self, container: &Container) -> shim::Container {
         let state = container.init.state();
-        let obstacle = not_migratable(container);
+        let carrier = container.carrier();
+        let mut obstacles: Vec<String> = not_migratable(container).into_iter().collect();
+        match &carrier.engine {
+            Some(engine) if engine.kind() == EngineKind::Dmtcp => obstacles.push(
+                "it runs under DMTCP, whose pods are checkpointed on their node and do not move \
+                 yet; annotate it with mycedrive.io/engine: criu"
+                    .to_owned(),
+            ),
+            None if !container.is_sandbox && !carrier.why.is_empty() => {
+                obstacles.push(format!("no engine: {}", carrier.why));
+            }
+            _ => {}
+        }
         shim::Container {
             id: container.id.clone(),
             name: container.name.clone(),
@@ -65,12 +78,12 @@ impl Migrator {
                 .annotation(annotation::IMAGE_NAME)
                 .unwrap_or_default()
                 .to_owned(),
-            engine: if container.is_sandbox || obstacle.is_some() {
-                "none".to_owned()
-            } else {
-                self.engine().kind().name().to_owned()
-            },
-            not_migratable: obstacle.into_iter().collect(),
+            engine: carrier
+                .engine
+                .map_or("none", |engine| engine.kind().name())
+                .to_owned(),
+            engine_why: carrier.why,
+            not_migratable: obstacles,
             rootfs_upper: container.rootfs_upper().unwrap_or_default().to_owned(),
             mounts: mounts::of(&container.spec),
             confinement: MessageField::some(confinement::of(&container.spec)),

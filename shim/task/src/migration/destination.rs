@@ -11,6 +11,7 @@ use mycedrive_handover::fault::FaultPoint;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use super::choice::choose_for_image;
 use super::source::{connections, wait_empty};
 use super::state::{Check, Destination, DestinationStage, Migration};
 use super::{Migrator, blocking, hit, log_directory, plain_name};
@@ -129,9 +130,11 @@ impl Migrator {
         container.init.allows(Step::Freeze)?;
         let mounting = container.clone();
         blocking(move || mounting.mount_rootfs()).await?;
+        choose_for_image(&self.pod, container, &image).await?;
+        let engine = container.engine()?;
         let pid = container
             .launch(Launch::Restore(RestorePlan {
-                engine: &**self.engine(),
+                engine: &*engine,
                 image,
                 work,
                 release: Release::Stopped,
@@ -160,7 +163,10 @@ impl Migrator {
             let _op = container.init.op.lock().await;
             // A container that was killed while it stood still has ended; that is for
             // kubelet to see, and the others run.
-            if let Err(error) = self.engine().run(&restored) {
+            let ran = container
+                .engine()
+                .and_then(|engine| Ok(engine.run(&restored)?));
+            if let Err(error) = ran {
                 warn!(migration = %id, container = %container.name, %error, "not running");
             }
             if container.init.step(Step::Thaw).is_ok() {

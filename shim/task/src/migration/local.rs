@@ -8,11 +8,11 @@ use std::sync::Arc;
 use mycedrive_engine::{Checkpoint, Connections, Purpose, Release};
 use tracing::debug;
 
+use super::choice::choose_for_image;
 use super::target;
 use crate::container::{Container, Launch, RestorePlan};
 use crate::error::Result;
 use crate::pod::Pod;
-use crate::spec::Spec;
 
 /// A checkpoint that containerd asks for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,25 +25,14 @@ pub struct CheckpointRequest {
     pub exit: bool,
 }
 
-/// Changes the spec of a container that is about to be created, so that the engine can
-/// checkpoint it later.
-pub fn prepare(pod: &Pod, container: &Container, spec: &mut Spec) -> Result<()> {
-    let engine = &pod.migration.engine;
-    Ok(engine.prepare(&target(container), spec.json_mut())?)
-}
-
 /// Takes a checkpoint. The caller holds `init.op`.
-pub async fn checkpoint(
-    pod: &Arc<Pod>,
-    container: &Arc<Container>,
-    request: &CheckpointRequest,
-) -> Result<()> {
+pub async fn checkpoint(container: &Arc<Container>, request: &CheckpointRequest) -> Result<()> {
     let work_dir = request
         .work
         .clone()
         .unwrap_or_else(|| container.bundle.join("checkpoint-work"));
-    pod.migration
-        .engine
+    container
+        .engine()?
         .checkpoint(Checkpoint {
             target: target(container),
             pid: container.init.pid(),
@@ -62,10 +51,12 @@ pub async fn checkpoint(
 /// Makes a container's processes from a checkpoint and lets them run. Its root file system is
 /// mounted. The caller holds `init.op`.
 pub async fn restore(pod: &Arc<Pod>, container: &Arc<Container>, image: &Path) -> Result<()> {
+    choose_for_image(pod, container, image).await?;
+    let engine = container.engine()?;
     let work = container.bundle.join("restore-work");
     container
         .launch(Launch::Restore(RestorePlan {
-            engine: &*pod.migration.engine,
+            engine: &*engine,
             image: image.to_owned(),
             work: work.clone(),
             release: Release::Running,

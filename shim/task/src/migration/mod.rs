@@ -6,8 +6,10 @@
 //! - [`start`] is what the Task API asks: whether a container waits, what became of it, where a
 //!   held pod runs. [`local`] is checkpoint and restore on this node alone. [`signals`] is what
 //!   becomes of a Kill while nothing of the pod may run.
+//! - [`choice`]: which engine carries a container.
 //! - [`describe`], [`confinement`], [`mounts`]: what runs here, for the daemons to compare.
 
+mod choice;
 mod confinement;
 mod daemon;
 mod describe;
@@ -34,7 +36,8 @@ use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::pod::Pod;
 
-pub use local::{CheckpointRequest, checkpoint, prepare, restore};
+pub use choice::choose;
+pub use local::{CheckpointRequest, checkpoint, restore};
 pub use service::service;
 pub use signals::kill;
 pub use start::{Arrival, arrive, held_at, is_destination, leave};
@@ -45,7 +48,8 @@ const KEPT_LOGS: &str = "/var/lib/mycedrive/migrations";
 
 /// What a pod remembers of its migrations.
 pub struct Situation {
-    engine: Arc<dyn Engine>,
+    criu: Arc<dyn Engine>,
+    dmtcp: Arc<dyn Engine>,
     /// Held over each step, so that they do not overlap.
     step: tokio::sync::Mutex<()>,
     state: Mutex<Migration>,
@@ -55,8 +59,10 @@ pub struct Situation {
 
 impl Default for Situation {
     fn default() -> Self {
+        let engine = |kind| mycedrive_engine::engine(kind, Arc::new(runner::Reaped));
         Self {
-            engine: mycedrive_engine::engine(EngineKind::Criu, Arc::new(runner::Reaped)),
+            criu: engine(EngineKind::Criu),
+            dmtcp: engine(EngineKind::Dmtcp),
             step: tokio::sync::Mutex::new(()),
             state: Mutex::default(),
             signals: Mutex::default(),
@@ -65,6 +71,14 @@ impl Default for Situation {
 }
 
 impl Situation {
+    /// One of the pod's engines.
+    pub fn engine(&self, kind: EngineKind) -> Arc<dyn Engine> {
+        match kind {
+            EngineKind::Criu => self.criu.clone(),
+            EngineKind::Dmtcp => self.dmtcp.clone(),
+        }
+    }
+
     fn state(&self) -> MutexGuard<'_, Migration> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -86,10 +100,6 @@ impl Migrator {
 
     fn state(&self) -> MutexGuard<'_, Migration> {
         self.pod.migration.state()
-    }
-
-    fn engine(&self) -> &Arc<dyn Engine> {
-        &self.pod.migration.engine
     }
 
     /// The containers that a migration moves.

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use mycedrive_engine::Runner;
+use mycedrive_engine::runner::Started;
+use tokio::sync::watch;
 
 use crate::reaper;
 
@@ -34,5 +36,17 @@ impl Runner for Reaped {
             io::ErrorKind::TimedOut,
             format!("not done after {limit:?}"),
         ))
+    }
+
+    fn start(&self, mut command: Command) -> io::Result<Started> {
+        // No await between the spawn and the watch: see `reaper`.
+        let child = command.spawn()?;
+        let pid = child.id() as i32;
+        let exit = reaper::watch(pid);
+        let (sender, receiver) = watch::channel(None);
+        tokio::spawn(async move {
+            sender.send_replace(Some(reaper::exited(exit).await.code as i32));
+        });
+        Ok(Started::new(pid, receiver))
     }
 }

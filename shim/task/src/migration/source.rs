@@ -26,9 +26,6 @@ impl Migrator {
     /// What stands in the way of a checkpoint now. Changes nothing.
     pub(super) async fn preflight(self: Arc<Self>) -> Result<Vec<String>> {
         let mut found = Vec::new();
-        if let Err(error) = self.engine().capabilities().await {
-            found.push(error.to_string());
-        }
         if self.netns().is_none() {
             found.push(
                 "the pod uses the host's network, whose addresses cannot move; set \
@@ -55,7 +52,17 @@ impl Migrator {
                     "container {name} has {execs} exec session(s), which cannot move; end them"
                 ));
             }
-            let (engine, target) = (self.engine().clone(), target(&container));
+            let engine = match container.engine() {
+                Ok(engine) => engine,
+                Err(error) => {
+                    found.push(error.to_string());
+                    continue;
+                }
+            };
+            if let Err(error) = engine.capabilities().await {
+                found.push(error.to_string());
+            }
+            let target = target(&container);
             let pid = container.init.pid();
             found.extend(blocking(move || Ok(engine.obstacles(&target, pid)?)).await?);
         }
@@ -174,7 +181,7 @@ impl Migrator {
                 connections: connections(keep),
             };
             names.push(container.name.clone());
-            let engine = self.engine().clone();
+            let engine = container.engine()?;
             dumps.spawn(async move { engine.checkpoint(checkpoint).await });
         }
         // All of them end before an error is returned: nothing may go on behind it.

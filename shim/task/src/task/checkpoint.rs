@@ -26,7 +26,7 @@ pub async fn checkpoint(pod: &Arc<Pod>, req: &CheckpointTaskRequest) -> Result<(
             state.name()
         )));
     }
-    migration::checkpoint(pod, &container, &request).await?;
+    migration::checkpoint(&container, &request).await?;
     pod.events.send(TaskCheckpointed {
         container_id: req.id.clone(),
         checkpoint: request.path.display().to_string(),

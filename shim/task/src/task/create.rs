@@ -8,7 +8,7 @@ use containerd_shim::protos::events::task::{TaskCreate, TaskIO};
 use mycedrive_connection::PodNet;
 use tracing::{info, warn};
 
-use crate::container::{Container, Launch, Parts};
+use crate::container::{Container, Parts};
 use crate::error::{Error, Result};
 use crate::io::Stdio;
 use crate::migration;
@@ -111,7 +111,10 @@ async fn make(pod: &Pod, container: &Arc<Container>) -> Result<()> {
         // Before any process of the pod can open a socket.
         prepare_network(&netns).await;
     }
-    container.launch(Launch::Create).await.map(|_| ())
+    if !container.is_sandbox {
+        migration::choose(pod, container).await?;
+    }
+    container.make_init().await
 }
 
 /// Changes a spec so that its container can be checkpointed and migrated.
@@ -123,7 +126,6 @@ async fn prepare_spec(pod: &Arc<Pod>, container: &Arc<Container>, spec: &mut Spe
         tokio::spawn(async move { pod.has_time_namespaces(&container.runc).await });
         return Ok(());
     }
-    migration::prepare(pod, container, spec)?;
     // A time namespace lets monotonic clocks go on on another node. A task that `ctr` made
     // stays on this one, and runc before 1.2 cannot make it.
     if in_pod && pod.has_time_namespaces(&container.runc).await {

@@ -6,7 +6,7 @@ use containerd_shim::api::{StartRequest, StartResponse};
 use containerd_shim::protos::events::task::{TaskExecStarted, TaskStart};
 use tracing::info;
 
-use crate::container::{Container, Launch};
+use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::migration::{self, Arrival};
 use crate::pod::Pod;
@@ -61,6 +61,7 @@ async fn run(pod: &Pod, container: &Arc<Container>) -> Result<u32> {
     container.runc.run(["start", container.id.as_str()]).await?;
     container.init.step(Step::Run)?;
     container.watch_oom();
+    container.follow_start();
     announce(pod, container);
     Ok(container.reported_pid())
 }
@@ -99,7 +100,8 @@ async fn start_waiting(pod: &Arc<Pod>, container: &Arc<Container>) -> Result<u32
             let _op = container.init.op.lock().await;
             container.init.allows(Step::Run)?;
             container.mount_rootfs()?;
-            container.launch(Launch::Create).await?;
+            migration::choose(pod, container).await?;
+            container.make_init().await?;
             run(pod, container).await
         }
         Arrival::Running | Arrival::Waiting => {

@@ -1,0 +1,421 @@
+//! The engines on one node: what a wrapped program notices (nothing), checkpoint and restore by
+//! `ctr` and CRI, and what happens where an engine cannot be used. One list over both engines.
+
+use anyhow::{Result, ensure};
+use mycedrive_integration::workload::redis;
+use mycedrive_integration::{Container, Node, Pod, Testbed};
+use serde_json::Value;
+
+use crate::expect;
+use crate::world::{Scenario, Skip, need_daemon, three};
+
+/// Which engine a container is given.
+const ANNOTATION: &str = "mycedrive.io/engine";
+/// Where nodes have DMTCP, if this machine has it.
+const DMTCP: &str = "/opt/dmtcp/bin/dmtcp_launch";
+/// `ctr` with the images that CRI imported.
+const CTR: &str = "export CONTAINERD_NAMESPACE=k8s.io; ";
+/// Prints a number every tenth of a second.
+const COUNT: &str = "import time
+i = 0
+while True:
+    i += 1
+    print(i, flush=True)
+    time.sleep(0.1)";
+
+type Body = fn(&Node, &str) -> Result<()>;
+
+pub fn all() -> Vec<Scenario> {
+    let both = &["criu", "dmtcp"][..];
+    let dmtcp = &["dmtcp"][..];
+    let bodies: [(&str, Body, &[&'static str]); 11] = [
+        ("redis", redis_goes_on, both),
+        ("paused", paused, both),
+        ("exit", exit_after_checkpoint, both),
+        ("user", user_and_read_only_root, both),
+        ("processes", processes, both),
+        // What only DMTCP puts between containerd and the program.
+        ("ends", ends_as_the_bare_program, dmtcp),
+        ("unfit", unfit, dmtcp),
+        ("early_death", early_death, dmtcp),
+        ("coordinator_killed", coordinator_killed, dmtcp),
+        ("no_room", no_room, dmtcp),
+        ("pod", pod, dmtcp),
+    ];
+    let mut scenarios = Vec::new();
+    for (name, body, engines) in bodies {
+        for engine in engines {
+            scenarios.push(Scenario::new(
+                format!("engine::{name}::{engine}"),
+                move |testbed| {
+                    let (a, ..) = three(testbed)?;
+                    need(a, engine)?;
+                    clear(a)?;
+                    let result = body(a, engine);
+                    clear(a)?;
+                    result
+                },
+            ));
+        }
+    }
+    scenarios.push(Scenario::new("engine::none", none));
+    scenarios
+}
+
+/// The scenario goes on only where the engine is installed.
+fn need(node: &Node, engine: &str) -> Result<()> {
+    if engine == "dmtcp" && node.exec(&["test", "-x", DMTCP])?.code != 0 {
+        return Err(Skip(format!("DMTCP is not installed on this machine ({DMTCP})")).into());
+    }
+    Ok(())
+}
+
+/// Removes the task of an earlier scenario, and what this node knows of programs.
+fn clear(node: &Node) -> Result<()> {
+    node.sh(&format!(
+        "{CTR} ctr task rm -f t >/dev/null 2>&1 || true; ctr c rm t >/dev/null 2>&1 || true; \
+         ctr i rm localhost/checkpoint:1 >/dev/null 2>&1 || true; \
+         rm -rf /var/lib/mycedrive/dmtcp/fatal /tmp/image /tmp/out"
+    ))?;
+    Ok(())
+}
+
+/// Runs the task `t` in the background; its output goes to `/tmp/out`.
+fn run(node: &Node, engine: &str, options: &str, image: &str, command: &str) -> Result<()> {
+    node.sh(&format!(
+        "{CTR} ctr run {options} --annotation {ANNOTATION}={engine} \
+         --runtime io.containerd.mycedrive.v2 localhost/{image}:1 t {command} \
+         >/tmp/out 2>&1 </dev/null &"
+    ))?;
+    expect::soon("the task", 10, || Ok(state(node)? == "RUNNING"))?;
+    if engine == "dmtcp" {
+        // Which the shim says when the program is under DMTCP.
+        expect::soon("a process under DMTCP", 10, || {
+            Ok(!carried(node)?.is_empty())
+        })?;
+    }
+    Ok(())
+}
+
+/// `RUNNING`, `PAUSED`, `STOPPED`; empty without a task.
+fn state(node: &Node) -> Result<String> {
+    Ok(node.sh(&format!(
+        "{CTR} ctr task ls | awk '$1 == \"t\" {{print $3}}'"
+    ))?)
+}
+
+/// Processes that have a connection to a coordinator where DMTCP keeps it.
+fn carried(node: &Node) -> Result<String> {
+    Ok(node.sh("ls -d /proc/[0-9]*/fd/821 2>/dev/null || true")?)
+}
+
+fn exec(node: &Node, command: &str) -> Result<String> {
+    Ok(node.sh(&format!("{CTR} ctr task exec --exec-id e t {command}"))?)
+}
+
+fn checkpoint(node: &Node) -> Result<()> {
+    node.sh(&format!(
+        "{CTR} ctr c checkpoint --task t localhost/checkpoint:1"
+    ))?;
+    Ok(())
+}
+
+/// Kills the task and makes it anew from the checkpoint.
+fn restore(node: &Node) -> Result<()> {
+    node.sh(&format!(
+        "{CTR} ctr task rm -f t >/dev/null 2>&1; ctr c rm t; \
+         ctr c restore --live t localhost/checkpoint:1 >/dev/null 2>&1 </dev/null"
+    ))?;
+    expect::equal("state", state(node)?.as_str(), "RUNNING")
+}
+
+fn last_number(node: &Node) -> Result<u64> {
+    let text = node.sh("tail -n 1 /tmp/out")?;
+    Ok(text.trim().parse().unwrap_or(0))
+}
+
+fn redis_goes_on(node: &Node, engine: &str) -> Result<()> {
+    run(node, engine, "", "redis", "")?;
+    expect::soon("redis", 10, || Ok(exec(node, "redis-cli ping").is_ok()))?;
+    exec(node, "redis-cli set before 1")?;
+    checkpoint(node)?;
+    // The program went on, and what it did since is not in the image.
+    exec(node, "redis-cli set after 1")?;
+    restore(node)?;
+    expect::equal("before", exec(node, "redis-cli get before")?.trim(), "1")?;
+    expect::equal("after", exec(node, "redis-cli get after")?.trim(), "")?;
+    // And again: the restored program is as good as the first.
+    exec(node, "redis-cli set second 2")?;
+    checkpoint(node)?;
+    restore(node)?;
+    expect::equal("second", exec(node, "redis-cli get second")?.trim(), "2")
+}
+
+fn paused(node: &Node, engine: &str) -> Result<()> {
+    run(node, engine, "", "python", &format!("python3 -c '{COUNT}'"))?;
+    expect::soon("output", 10, || Ok(last_number(node)? > 2))?;
+    node.sh(&format!("{CTR} ctr task pause t"))?;
+    node.sh(&format!(
+        "{CTR} mkdir -p /tmp/image; ctr task checkpoint --image-path /tmp/image t"
+    ))?;
+    expect::equal("state", state(node)?.as_str(), "PAUSED")?;
+    let stopped = last_number(node)?;
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    expect::equal("output of a paused task", last_number(node)?, stopped)?;
+    node.sh(&format!("{CTR} ctr task resume t"))?;
+    expect::soon("output after it", 5, || Ok(last_number(node)? > stopped))
+}
+
+fn exit_after_checkpoint(node: &Node, engine: &str) -> Result<()> {
+    run(node, engine, "", "python", &format!("python3 -c '{COUNT}'"))?;
+    expect::soon("output", 10, || Ok(last_number(node)? > 2))?;
+    node.sh(&format!(
+        "{CTR} mkdir -p /tmp/image; ctr task checkpoint --exit --image-path /tmp/image t"
+    ))?;
+    expect::soon("its end", 5, || Ok(state(node)? != "RUNNING"))?;
+    let files = node.sh("find /tmp/image -type f | wc -l")?;
+    ensure!(files.trim() != "0", "there is no image");
+    Ok(())
+}
+
+fn user_and_read_only_root(node: &Node, engine: &str) -> Result<()> {
+    let program = "import os, time
+print(os.getuid(), os.getgid(), os.access(\"/\", os.W_OK), os.getcwd(), flush=True)
+while True: time.sleep(0.1)";
+    let options = "--user 1000:1000 --read-only --cwd /tmp";
+    run(
+        node,
+        engine,
+        options,
+        "python",
+        &format!("python3 -c '{program}'"),
+    )?;
+    expect::soon("output", 10, || {
+        Ok(node.sh("cat /tmp/out")?.contains("1000 1000 False /tmp"))
+    })?;
+    checkpoint(node)?;
+    restore(node)?;
+    let user = "awk '/^Uid:/ {print $2}' /proc/$(pgrep -n python3 || pgrep -f -n DMTCP)/status";
+    expect::equal("user", node.sh(user)?.trim(), "1000")
+}
+
+/// A parent and a child that talk through a pipe.
+fn processes(node: &Node, engine: &str) -> Result<()> {
+    let program = "import os, time
+r, w = os.pipe()
+if os.fork() == 0:
+    while True:
+        os.write(w, b\"x\")
+        time.sleep(0.1)
+n = 0
+while True:
+    n += len(os.read(r, 1))
+    with open(\"/tmp/n\", \"w\") as f: f.write(str(n))";
+    run(
+        node,
+        engine,
+        "",
+        "python",
+        &format!("python3 -c '{program}'"),
+    )?;
+    let number = || -> Result<u64> { Ok(exec(node, "cat /tmp/n")?.trim().parse().unwrap_or(0)) };
+    expect::soon("the pipe", 10, || Ok(number()? > 3))?;
+    checkpoint(node)?;
+    let before = number()?;
+    restore(node)?;
+    expect::soon("the pipe after the restore", 10, || {
+        let now = number()?;
+        ensure!(now < before + 1000, "{now} after {before}");
+        Ok(now > before)
+    })
+}
+
+fn ends_as_the_bare_program(node: &Node, engine: &str) -> Result<()> {
+    let run = |command: &str| -> Result<String> {
+        Ok(node.sh(&format!(
+            "{CTR} ctr run --rm --annotation {ANNOTATION}={engine} --env WHO=me \
+             --runtime io.containerd.mycedrive.v2 localhost/python:1 t {command} 2>&1; echo code $?"
+        ))?)
+    };
+    expect::contains(
+        "exit",
+        &run("python3 -c 'raise SystemExit(42)'")?,
+        &["code 42"],
+    )?;
+    let kill = "python3 -c 'import os; os.kill(os.getpid(), 9)'";
+    expect::contains("signal", &run(kill)?, &["code 137"])?;
+    let environment = "python3 -c 'import os; print(os.environ[\"WHO\"], os.getpid() > 1)'";
+    expect::contains("environment", &run(environment)?, &["me True", "code 0"])?;
+    // Signals reach the program, not only its first process.
+    let handler = "import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+print(\"ready\", flush=True)
+while True: time.sleep(0.1)";
+    self::run(
+        node,
+        engine,
+        "",
+        "python",
+        &format!("python3 -c '{handler}'"),
+    )?;
+    expect::soon("ready", 10, || {
+        Ok(node.sh("cat /tmp/out")?.contains("ready"))
+    })?;
+    node.sh(&format!("{CTR} ctr task kill -s TERM t"))?;
+    let code = "ctr task rm t 2>&1 || true";
+    expect::soon("its end", 5, || {
+        Ok(state(node)? == "STOPPED" || state(node)?.is_empty())
+    })?;
+    let _ = node.sh(&format!("{CTR} {code}"))?;
+    Ok(())
+}
+
+/// What `mycedrive ps` knows of the container called `name`.
+fn known(node: &Node, name: &str) -> Result<Value> {
+    let pods: Vec<Value> = serde_json::from_str(&node.sh("mycedrive ps --json")?)?;
+    let container = pods
+        .iter()
+        .filter_map(|pod| pod["containers"].as_array())
+        .flatten()
+        .find(|container| container["name"] == name);
+    Ok(container.cloned().unwrap_or_default())
+}
+
+fn pod_with(engine: &str, container: Container) -> Pod {
+    Pod::new("plain", "pod")
+        .with(container)
+        .annotation(ANNOTATION, engine)
+}
+
+/// A static program goes to CRIU, and the reason is shown.
+fn unfit(node: &Node, engine: &str) -> Result<()> {
+    let pod = pod_with(
+        engine,
+        Container::new("main", "busybox", &["sleep", "1000"]),
+    );
+    node.run_pod(&pod)?;
+    let container = known(node, "main")?;
+    expect::equal("engine", container["engine"].as_str(), Some("criu"))?;
+    let why = container["engine_why"].as_str().unwrap_or_default();
+    expect::contains("reason", why, &["dmtcp", "statically linked"])
+}
+
+/// A program that ends at once with DMTCP's failure code is started again without it, once.
+fn early_death(node: &Node, engine: &str) -> Result<()> {
+    node.sh("rm -rf /srv/once; mkdir -p /srv/once")?;
+    let program = "import os, sys, time
+preload = os.environ.get(\"LD_PRELOAD\", \"\")
+with open(\"/once/starts\", \"a\") as f: f.write(\"dmtcp\\n\" if \"dmtcp\" in preload else \"bare\\n\")
+if \"dmtcp\" in preload: os._exit(99)
+print(\"serving\", flush=True)
+while True: time.sleep(0.1)";
+    let container = Container::new("main", "python", &["python3", "-c", program]).mount(
+        "/srv/once",
+        "/once",
+        false,
+    );
+    let pod = node.run_pod(&pod_with(engine, container))?;
+    expect::soon("the second start", 10, || {
+        Ok(node.container_log(&pod, "main")?.contains("serving"))
+    })?;
+    expect::equal(
+        "starts",
+        node.sh("cat /srv/once/starts")?.trim(),
+        "dmtcp\nbare",
+    )?;
+    let container = known(node, "main")?;
+    expect::equal("engine", container["engine"].as_str(), Some("criu"))?;
+    let why = container["engine_why"].as_str().unwrap_or_default();
+    expect::contains("reason", why, &["failure code"])?;
+    // It is not tried again, in another container neither.
+    node.remove_pod(&pod)?;
+    node.sh("rm /srv/once/starts")?;
+    let container = Container::new("main", "python", &["python3", "-c", program]).mount(
+        "/srv/once",
+        "/once",
+        false,
+    );
+    let pod = node.run_pod(&pod_with(engine, container))?;
+    expect::soon("its start", 10, || {
+        Ok(node.container_log(&pod, "main")?.contains("serving"))
+    })?;
+    expect::equal("starts", node.sh("cat /srv/once/starts")?.trim(), "bare")
+}
+
+/// Its pod's programs end; other pods do not notice.
+fn coordinator_killed(node: &Node, engine: &str) -> Result<()> {
+    let container = || Container::new("main", "python", &["python3", "-c", COUNT]);
+    let first = node.run_pod(&pod_with(engine, container()))?;
+    let second = Pod::new("plain", "other")
+        .with(container())
+        .annotation(ANNOTATION, engine);
+    let second = node.run_pod(&second)?;
+    expect::soon("output", 10, || {
+        Ok(node.container_log(&second, "main")?.lines().count() > 2)
+    })?;
+    node.sh("kill -KILL $(pgrep -o -f '[d]mtcp_coordinator')")?;
+    expect::equal("exit code", expect::exit_code(node, &first, "main")?, 99)?;
+    let lines = node.container_log(&second, "main")?.lines().count();
+    expect::soon("more output of the other pod", 5, || {
+        Ok(node.container_log(&second, "main")?.lines().count() > lines)
+    })
+}
+
+/// An image that does not fit is refused before anything is done.
+fn no_room(node: &Node, engine: &str) -> Result<()> {
+    run(node, engine, "", "python", &format!("python3 -c '{COUNT}'"))?;
+    expect::soon("output", 10, || Ok(last_number(node)? > 2))?;
+    node.sh("mkdir -p /tmp/image; mount -t tmpfs -o size=4m tmpfs /tmp/image")?;
+    let result = node.sh(&format!(
+        "{CTR} ctr task checkpoint --image-path /tmp/image t 2>&1"
+    ));
+    node.sh("umount /tmp/image")?;
+    let message = expect::failure("the checkpoint", result)?;
+    expect::contains("message", &message, &["MiB free", "nothing was done"])?;
+    let number = last_number(node)?;
+    expect::soon("more output", 5, || Ok(last_number(node)? > number))
+}
+
+/// A pod under DMTCP is shown as such, and CRI can checkpoint it.
+fn pod(node: &Node, engine: &str) -> Result<()> {
+    let pod = redis::pod("redis-0", "mycedrive").annotation(ANNOTATION, engine);
+    let pod = node.run_pod(&pod)?;
+    expect::soon("redis", 10, || {
+        Ok(node.exec_in(&pod, "redis", &["redis-cli", "ping"])?.code == 0)
+    })?;
+    let container = known(node, "redis")?;
+    expect::equal("engine", container["engine"].as_str(), Some("dmtcp"))?;
+    let file = "/tmp/image.tar";
+    node.cri()?.checkpoint_container(pod.id("redis"), file)?;
+    let names = node.sh(&format!("tar -tf {file}; rm {file}"))?;
+    expect::contains("archive", &names, &["mycedrive-dmtcp.json", ".dmtcp"])?;
+    expect::equal(
+        "redis",
+        expect::exec(node, &pod, "redis", &["redis-cli", "ping"])?.as_str(),
+        "PONG",
+    )
+}
+
+/// A pod that wants no engine has none, and the reason is shown.
+fn none(testbed: &Testbed) -> Result<()> {
+    need_daemon(testbed)?;
+    let (a, ..) = three(testbed)?;
+    let pod = pod_with(
+        "none",
+        Container::new("main", "busybox", &["sleep", "1000"]),
+    );
+    let pod = a.run_pod(&pod)?;
+    let container = known(a, "main")?;
+    expect::equal("engine", container["engine"].as_str(), Some("none"))?;
+    let message = expect::failure(
+        "a checkpoint",
+        a.cri()?
+            .checkpoint_container(pod.id("main"), "/tmp/image.tar"),
+    )?;
+    expect::contains("message", &message, &["no engine", ANNOTATION])?;
+    let wrong = Pod::new("plain", "wrong")
+        .container("main", "busybox", &["sleep", "1"])
+        .annotation(ANNOTATION, "vmware");
+    let message = expect::failure("a pod with an unknown engine", a.run_pod(&wrong))?;
+    expect::contains("message", &message, &["vmware", "dmtcp", "criu"])
+}

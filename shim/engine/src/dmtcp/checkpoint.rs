@@ -1,0 +1,186 @@
+//! Taking a checkpoint.
+
+use std::fs;
+use std::path::Path;
+use std::slice;
+use std::time::{Duration, Instant};
+
+use super::message::Command;
+use super::mounting::Mounted;
+use super::processes::{self, Census};
+use super::{Dmtcp, POLL, blocking, frozen, gone, images, private, room};
+use crate::freezer::{self, Freezer};
+use crate::{Checkpoint, Engine, EngineError, Purpose};
+
+/// Longest checkpoint of a small program; with memory comes a second for each
+/// [`SLOWEST_KIB`].
+const LIMIT: Duration = Duration::from_secs(30);
+const SLOWEST_KIB: u64 = 20 << 10;
+/// How long processes may take to go on after their images are written.
+const RESUME: Duration = Duration::from_secs(10);
+/// In how many looks the processes are looked at as well as the files.
+const LOOKS: u32 = 16;
+
+impl Dmtcp {
+    /// Takes a checkpoint on this node. The image is complete only when this returns without an
+    /// error; the container then runs on, or has ended, as was asked.
+    pub(super) async fn take(&self, checkpoint: Checkpoint) -> Result<(), EngineError> {
+        let Checkpoint {
+            target,
+            pid,
+            image_dir,
+            purpose,
+            ..
+        } = checkpoint;
+        let failed = |cause: String| EngineError::Checkpoint {
+            container: target.name.clone(),
+            cause,
+            log: target.bundle.join("dmtcp/coordinator.log"),
+        };
+        let exit = match purpose {
+            Purpose::Local { exit } => exit,
+            Purpose::Migration => {
+                return Err(failed("DMTCP does not migrate pods yet".to_owned()));
+            }
+        };
+        let others: Vec<String> = self
+            .members()
+            .iter()
+            .filter(|(id, member)| **id != target.id && member.pid != 0 && !gone(member.pid))
+            .map(|(_, member)| member.name.clone())
+            .collect();
+        if !others.is_empty() {
+            return Err(failed(format!(
+                "its image would need those of {} as well, which share its coordinator",
+                others.join(", ")
+            )));
+        }
+        let freezer = Freezer::of_process(pid)?;
+        let paused = frozen(&freezer);
+        if paused {
+            freezer::thaw_all(slice::from_ref(&freezer))?;
+        }
+        let result = self
+            .dump(&target, pid, &image_dir, exit, &freezer, &failed)
+            .await;
+        if paused && !gone(pid) {
+            freezer::freeze_all(slice::from_ref(&freezer))?;
+        }
+        result
+    }
+
+    async fn dump(
+        &self,
+        target: &crate::Target,
+        pid: i32,
+        image_dir: &Path,
+        exit: bool,
+        freezer: &Freezer,
+        failed: &(dyn Fn(String) -> EngineError + Send + Sync),
+    ) -> Result<(), EngineError> {
+        let obstacles = self.obstacles(target, pid)?;
+        if !obstacles.is_empty() {
+            return Err(failed(obstacles.join("; ")));
+        }
+        let carried = Census::of(pid)?.carried;
+        private(image_dir)?;
+        room::check(&target.name, &carried, image_dir)?;
+        let partial = images::partial(image_dir)?;
+        let version = self.installed().await?.version.clone();
+        let (peers, directory) = (carried.len() as u32, image_dir.to_owned());
+        let mut result = self
+            .written(target, pid, &carried, &partial, exit, freezer, failed)
+            .await;
+        if result.is_ok() {
+            let partial = partial.clone();
+            result =
+                blocking(move || images::complete(&partial, &directory, &version, peers)).await;
+        }
+        if let Err(error) = fs::remove_dir_all(&partial) {
+            tracing::debug!(%error, "a directory stays");
+        }
+        result
+    }
+
+    /// Has the images written into `directory`.
+    #[allow(clippy::too_many_arguments)]
+    async fn written(
+        &self,
+        target: &crate::Target,
+        pid: i32,
+        carried: &[i32],
+        directory: &Path,
+        exit: bool,
+        freezer: &Freezer,
+        failed: &(dyn Fn(String) -> EngineError + Send + Sync),
+    ) -> Result<(), EngineError> {
+        let coordinator = self.running_coordinator().await?;
+        let _mounted = Mounted::new(pid, directory)?;
+        for process in carried {
+            processes::no_delay(*process);
+        }
+        let before = coordinator.ask(Command::Status).await?;
+        if before.peers as usize != carried.len() || !before.running {
+            return Err(failed(format!(
+                "{} of its {} processes are ready for it; try again",
+                if before.running { before.peers } else { 0 },
+                carried.len()
+            )));
+        }
+        let answer = coordinator.ask(Command::Checkpoint).await?;
+        if !answer.done {
+            return Err(failed(
+                "a process is on its way in or out; try again".to_owned(),
+            ));
+        }
+        let memory: u64 = carried.iter().map(|pid| room::memory(*pid)).sum();
+        let limit = LIMIT + Duration::from_secs(memory / SLOWEST_KIB);
+        if let Err(problem) = complete(directory, pid, carried.len(), limit).await {
+            if gone(pid) {
+                self.failed(target, "during a checkpoint");
+            }
+            return Err(failed(problem));
+        }
+        if exit {
+            // Best effort to let nothing run after its image; it is killed either way.
+            if let Err(error) = freezer::freeze_all(slice::from_ref(freezer)) {
+                tracing::debug!(%error, "not frozen before it is killed");
+            }
+            freezer.kill_all()?;
+            freezer::thaw_all(slice::from_ref(freezer))?;
+            return Ok(());
+        }
+        let begin = Instant::now();
+        while begin.elapsed() < RESUME {
+            if coordinator.ask(Command::Status).await?.running {
+                return Ok(());
+            }
+            if gone(pid) {
+                self.failed(target, "after a checkpoint");
+                return Err(failed("it ended after its image was written".to_owned()));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Err(failed(format!(
+            "its processes did not go on within {RESUME:?}"
+        )))
+    }
+}
+
+/// Waits until there are `count` images and none is being written.
+async fn complete(directory: &Path, pid: i32, count: usize, limit: Duration) -> Result<(), String> {
+    let begin = Instant::now();
+    let mut looks = 0;
+    while begin.elapsed() < limit {
+        let progress = images::progress(directory).map_err(|error| error.to_string())?;
+        if progress.partial == 0 && progress.complete == count {
+            return Ok(());
+        }
+        looks += 1;
+        if looks % LOOKS == 0 && gone(pid) {
+            return Err("it ended while its image was written".to_owned());
+        }
+        tokio::time::sleep(POLL).await;
+    }
+    Err(format!("not done after {limit:?}"))
+}

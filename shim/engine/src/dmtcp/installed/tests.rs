@@ -1,0 +1,35 @@
+use super::*;
+
+#[test]
+fn versions_are_compared() {
+    let version = |text: &str| new_enough(&format!("dmtcp_launch (DMTCP) {text}\nLicense\n"));
+    assert_eq!(version("4.1.1").as_deref(), Some("4.1.1"));
+    assert_eq!(version("4.2.0-rc1").as_deref(), Some("4.2.0-rc1"));
+    assert_eq!(version("5.0").as_deref(), Some("5.0"));
+    assert_eq!(version("4.1.0"), None);
+    assert_eq!(version("3.2.0"), None);
+    assert_eq!(new_enough("bash: not found"), None);
+    assert_eq!(new_enough(""), None);
+}
+
+#[test]
+fn glibc_is_told_from_other_libraries() {
+    let names = |list: &[&str]| list.iter().map(|name| (*name).to_owned()).collect();
+    let mut elf = Elf {
+        needed: names(&["libstdc++.so.6", "libc.so.6", "libatomic.so.1"]),
+        ..Elf::default()
+    };
+    elf.wants.insert(
+        "libc.so.6".to_owned(),
+        ["GLIBC_2.4".to_owned(), "GLIBC_2.34".to_owned()].into(),
+    );
+    elf.wants.insert(
+        "libstdc++.so.6".to_owned(),
+        ["GLIBCXX_3.4.32".to_owned()].into(),
+    );
+    assert_eq!(needs_glibc(&elf), (2, 34));
+    let others: BTreeMap<_, _> = others(&elf).collect();
+    assert_eq!(others.len(), 2);
+    assert!(others["libstdc++.so.6"].contains("GLIBCXX_3.4.32"));
+    assert!(others["libatomic.so.1"].is_empty());
+}

@@ -1,0 +1,342 @@
+//! DMTCP: the program runs under `dmtcp_launch` from its start, and is checkpointed in user space.
+//!
+//! - [`Dmtcp`] is made once per pod and has the pod's coordinator (`coordinator`, `message`,
+//!   `sandbox`).
+//! - Before a container is made: is it installed (`installed`), can it carry the program (`fit`),
+//!   then the spec is changed (`prepare`, `layout`). `shim/init` is the container's pid 1.
+//! - A checkpoint is asked of the coordinator, and what happened is seen from outside: the files
+//!   (`images`) and the processes (`processes`), never what DMTCP's commands return.
+//!
+//! A process under DMTCP that is frozen by its control group cannot take part in a checkpoint;
+//! the request would wait and fire at the thaw. So a paused container is thawed for it.
+
+mod checkpoint;
+mod coordinator;
+mod fatal;
+mod fit;
+mod guards;
+mod images;
+mod installed;
+mod layout;
+mod message;
+mod mounting;
+mod prepare;
+mod processes;
+mod restore;
+mod room;
+mod sandbox;
+mod workarounds;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use serde_json::Value;
+use tokio::sync::OnceCell;
+
+use crate::freezer::Freezer;
+use crate::process::{Status, proc};
+use crate::{
+    Capabilities, Checkpoint, Engine, EngineError, EngineKind, Restore, Restored, Runner, Start,
+    Target, spec,
+};
+use coordinator::Coordinator;
+use fit::Fit;
+use installed::Installation;
+use layout::Folder;
+use processes::Census;
+
+pub use images::is_dmtcp;
+
+/// The exit code of a process that DMTCP gave up (`DMTCP_FAIL_RC`).
+pub const FAILURE: u32 = 99;
+
+/// How long a program may take to be under DMTCP.
+const START: Duration = Duration::from_secs(10);
+/// How long one that is not, and is not on its way, is waited for.
+const NOT_CARRIED: Duration = Duration::from_millis(500);
+/// Between two looks.
+const POLL: Duration = Duration::from_millis(2);
+
+/// The engine of one pod.
+pub struct Dmtcp {
+    runner: Arc<dyn Runner>,
+    installed: OnceCell<Installation>,
+    coordinator: tokio::sync::Mutex<Option<Arc<Coordinator>>>,
+    members: Mutex<BTreeMap<String, Member>>,
+    /// One checkpoint at a time.
+    operation: tokio::sync::Mutex<()>,
+}
+
+/// A container under DMTCP.
+#[derive(Clone, Debug)]
+struct Member {
+    name: String,
+    /// Its first process; 0 until it exists.
+    pid: i32,
+    /// What its program is known by.
+    digest: String,
+}
+
+impl Dmtcp {
+    /// An engine whose commands `runner` runs. Looks at nothing yet.
+    pub fn new(runner: Arc<dyn Runner>) -> Self {
+        Self {
+            runner,
+            installed: OnceCell::new(),
+            coordinator: tokio::sync::Mutex::new(None),
+            members: Mutex::default(),
+            operation: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    async fn installed(&self) -> Result<&Installation, EngineError> {
+        self.installed
+            .get_or_try_init(|| Installation::find(&*self.runner))
+            .await
+    }
+
+    fn members(&self) -> MutexGuard<'_, BTreeMap<String, Member>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the program of a spec can be carried.
+    async fn fit(&self, target: &Target, spec: &Value) -> Result<Fit, EngineError> {
+        let installed = self.installed().await?;
+        fit::fit(spec, &root(target, spec), installed).map_err(|reason| EngineError::Unfit {
+            container: target.name.clone(),
+            reason,
+        })
+    }
+
+    /// The pod's coordinator, started for the network namespace of `pid` if there is none.
+    async fn coordinator(
+        &self,
+        target: &Target,
+        pid: i32,
+    ) -> Result<Arc<Coordinator>, EngineError> {
+        let mut slot = self.coordinator.lock().await;
+        if let Some(running) = slot.as_ref().filter(|coordinator| coordinator.alive()) {
+            return Ok(running.clone());
+        }
+        let installed = self.installed().await?;
+        let log = Folder::of(&target.bundle).path().join("coordinator.log");
+        let started = Coordinator::start(
+            &*self.runner,
+            &installed.prefix,
+            &installed.version,
+            &proc(pid, "ns/net"),
+            &log,
+        )
+        .await
+        .inspect_err(|error| {
+            tracing::warn!(%error, said = coordinator::last_words(&log), "no coordinator");
+        })?;
+        tracing::info!(
+            container = %target.name, pid = started.pid(), port = started.port(),
+            version = installed.version, "DMTCP's coordinator runs"
+        );
+        supervise(&started, log);
+        let started = Arc::new(started);
+        *slot = Some(started.clone());
+        Ok(started)
+    }
+
+    /// The coordinator that runs.
+    async fn running_coordinator(&self) -> Result<Arc<Coordinator>, EngineError> {
+        self.coordinator
+            .lock()
+            .await
+            .clone()
+            .filter(|coordinator| coordinator.alive())
+            .ok_or_else(|| EngineError::Coordinator {
+                source: std::io::Error::other("none runs for this pod"),
+            })
+    }
+}
+
+/// Says in the log when a coordinator ends. Its processes end by that as well, with
+/// [`FAILURE`]; kubelet restarts their containers as the pod's policy says.
+fn supervise(coordinator: &Coordinator, log: PathBuf) {
+    let (pid, mut exit) = (coordinator.pid(), coordinator.exit());
+    tokio::spawn(async move {
+        if let Ok(code) = exit.wait_for(Option::is_some).await {
+            let said = coordinator::last_words(&log);
+            tracing::info!(pid, code = *code, said, "DMTCP's coordinator has ended");
+        }
+    });
+}
+
+/// The root file system of a container that is mounted.
+fn root(target: &Target, spec: &Value) -> PathBuf {
+    let path = spec
+        .pointer("/root/path")
+        .and_then(Value::as_str)
+        .unwrap_or("rootfs");
+    target.bundle.join(path)
+}
+
+#[async_trait]
+impl Engine for Dmtcp {
+    fn kind(&self) -> EngineKind {
+        EngineKind::Dmtcp
+    }
+
+    async fn capabilities(&self) -> Result<Capabilities, EngineError> {
+        Ok(Capabilities {
+            kind: EngineKind::Dmtcp,
+            version: self.installed().await?.version.clone(),
+        })
+    }
+
+    async fn prepare(&self, target: &Target, spec: &mut Value) -> Result<(), EngineError> {
+        let fit = self.fit(target, spec).await?;
+        let folder = Folder::of(&target.bundle);
+        let installed = self.installed().await?;
+        let task = prepare::Task::Launch;
+        prepare::prepare(spec, &target.name, &folder, installed, &fit, &task)?;
+        self.members().insert(
+            target.id.clone(),
+            Member {
+                name: target.name.clone(),
+                pid: 0,
+                digest: fit.digest,
+            },
+        );
+        Ok(())
+    }
+
+    async fn created(&self, target: &Target, pid: i32) -> Result<(), EngineError> {
+        let coordinator = self.coordinator(target, pid).await?;
+        let file = Folder::of(&target.bundle).environment();
+        let text = format!(
+            "DMTCP_COORD_HOST=127.0.0.1\nDMTCP_COORD_PORT={}\n",
+            coordinator.port()
+        );
+        fs::write(&file, text).map_err(EngineError::io("write", &file))?;
+        if let Some(member) = self.members().get_mut(&target.id) {
+            member.pid = pid;
+        }
+        Ok(())
+    }
+
+    async fn started(&self, _target: &Target, pid: i32) -> Result<Start, EngineError> {
+        let begin = Instant::now();
+        let mut outside = None;
+        while begin.elapsed() < START {
+            if gone(pid) {
+                return Ok(Start::Ended);
+            }
+            let census = Census::of(pid)?;
+            for carried in &census.carried {
+                processes::no_delay(*carried);
+            }
+            if !census.carried.is_empty() {
+                return Ok(Start::Carried);
+            }
+            let since = match census.other.first() {
+                Some(_) if census.launchers == 0 => *outside.get_or_insert_with(Instant::now),
+                _ => Instant::now(),
+            };
+            if since.elapsed() > NOT_CARRIED {
+                break;
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(Start::NotCarried(
+            "its program runs, but not under DMTCP (a static or Go program behind a script?)"
+                .to_owned(),
+        ))
+    }
+
+    fn ended(&self, target: &Target) {
+        let mut members = self.members();
+        members.remove(&target.id);
+        if members.is_empty()
+            && let Ok(mut coordinator) = self.coordinator.try_lock()
+        {
+            *coordinator = None;
+        }
+    }
+
+    fn failed(&self, target: &Target, reason: &str) {
+        if let Some(member) = self.members().get(&target.id) {
+            fatal::remember(&member.digest, reason);
+        }
+    }
+
+    fn obstacles(&self, target: &Target, pid: i32) -> Result<Vec<String>, EngineError> {
+        let name = &target.name;
+        let census = Census::of(pid)?;
+        let mut found = Vec::new();
+        if census.carried.is_empty() {
+            found.push(format!("container {name} has no process under DMTCP"));
+        }
+        for other in census.other {
+            found.push(format!(
+                "container {name}: process {other} ({}) is not under DMTCP: it is static, or was \
+                 started past the C library",
+                processes::name(other)
+            ));
+        }
+        let status = proc(pid, "status");
+        let init = Status::read(pid).map_err(EngineError::io("read", &status))?;
+        for carried in census.carried {
+            if let Some(problem) = processes::obstacle(carried, &init) {
+                found.push(format!("container {name}: {problem}"));
+            }
+        }
+        Ok(found)
+    }
+
+    async fn checkpoint(&self, checkpoint: Checkpoint) -> Result<(), EngineError> {
+        let _one = self.operation.lock().await;
+        self.take(checkpoint).await
+    }
+
+    async fn restore(&self, restore: Restore) -> Result<Restored, EngineError> {
+        self.make(restore).await
+    }
+
+    fn run(&self, restored: &Restored) -> Result<(), EngineError> {
+        let _ = restored;
+        Ok(())
+    }
+}
+
+/// Whether the container's first process has ended.
+fn gone(pid: i32) -> bool {
+    Status::read(pid).map_or(true, |status| status.state == 'Z')
+}
+
+/// Whether the processes of a container stand still by their control group.
+fn frozen(freezer: &Freezer) -> bool {
+    freezer.is_frozen().unwrap_or(false)
+}
+
+/// Makes a directory for root alone.
+fn private(directory: &Path) -> Result<(), EngineError> {
+    crate::criu::runtime::private_directory(directory)
+}
+
+/// Runs `work` on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, EngineError> + Send + 'static,
+) -> Result<T, EngineError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| {
+            let error = std::io::Error::other(error);
+            Err(EngineError::io("finish work on", Path::new("an image"))(
+                error,
+            ))
+        })
+}
+
+/// The spec of a bundle.
+fn bundle_spec(target: &Target) -> Result<Value, EngineError> {
+    spec::read(&target.bundle)
+}

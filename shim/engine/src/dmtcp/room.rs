@@ -1,0 +1,76 @@
+//! Whether an image fits where it would go. A process whose image does not fit dies of it.
+
+use std::fs;
+use std::path::Path;
+
+use nix::sys::statvfs::statvfs;
+
+use crate::EngineError;
+use crate::process::proc;
+
+/// What an image has besides memory that is in use: DMTCP's own buffers and zero pages.
+const OVERHEAD_KIB: u64 = 24 << 10;
+
+/// Refuses when the images of these processes may not fit into `directory`.
+pub(super) fn check(container: &str, pids: &[i32], directory: &Path) -> Result<(), EngineError> {
+    let stat =
+        statvfs(directory).map_err(|error| EngineError::io("look at", directory)(error.into()))?;
+    #[allow(clippy::useless_conversion)] // The width depends on the platform.
+    let free = u64::from(stat.blocks_available()) * u64::from(stat.fragment_size()) / 1024;
+    let needed: u64 = pids.iter().map(|pid| memory(*pid) + OVERHEAD_KIB).sum();
+    enough(container, needed + needed / 10, free, directory)
+}
+
+/// Both in KiB.
+fn enough(container: &str, needed: u64, free: u64, directory: &Path) -> Result<(), EngineError> {
+    if needed <= free {
+        return Ok(());
+    }
+    Err(EngineError::NoRoom {
+        container: container.to_owned(),
+        place: directory.to_owned(),
+        needed: needed / 1024,
+        free: free / 1024,
+    })
+}
+
+/// KiB of memory in use, swapped out or not.
+pub(super) fn memory(pid: i32) -> u64 {
+    let status = fs::read_to_string(proc(pid, "status")).unwrap_or_default();
+    in_use(&status)
+}
+
+fn in_use(status: &str) -> u64 {
+    status
+        .lines()
+        .filter_map(|line| {
+            line.strip_prefix("VmRSS:")
+                .or_else(|| line.strip_prefix("VmSwap:"))
+        })
+        .filter_map(|value| value.split_ascii_whitespace().next()?.parse::<u64>().ok())
+        .sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_resident_and_swapped() {
+        assert_eq!(
+            in_use("VmPeak:\t 9 kB\nVmRSS:\t  120 kB\nVmSwap:\t 30 kB\n"),
+            150
+        );
+        assert_eq!(in_use(""), 0);
+        assert!(memory(std::process::id() as i32) > 100);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused() {
+        let place = Path::new("/run/images");
+        enough("c", 1024, 1024, place).unwrap();
+        let error = enough("c", 4096, 1024, place).unwrap_err();
+        assert!(error.to_string().contains("needs about 4 MiB"), "{error}");
+        check("c", &[], &std::env::temp_dir()).unwrap();
+    }
+}
