@@ -1,11 +1,11 @@
 //! The destination's side: the old addresses on a TUN, for as long as old connections live.
 
+use crate::device::is_ours;
 use crate::kernel::link::{Links, family};
 use crate::kernel::route::{Routes, Rule};
-use crate::kernel::{nft, sysctl};
-use crate::remember::{self, Role};
-use crate::source::{own_sysctls, refuse_other_role};
-use crate::{DEVICE, Error, PREFERENCE, PodNet, QUEUE, Result, TABLE, lock, reply};
+use crate::kernel::{diag, nft, sysctl};
+use crate::source::own_sysctls;
+use crate::{Error, PREFERENCE, PodNet, QUEUE, Result, Route, Tun, lock, remember, reply};
 use std::net::IpAddr;
 
 impl PodNet {
@@ -28,38 +28,44 @@ impl PodNet {
         self.inside(|| nft::remove(lock::NAME))
     }
 
-    /// Take the old addresses: on a TUN, as host addresses, with a rule that leads everything
+    /// Take the old addresses of one earlier pod: on a TUN of their own, as host addresses, with a rule that leads everything
     /// from them into it. The pod's other traffic keeps its own ways. Addresses that the pod
     /// has anyway are left alone. `mtu` is that of the source pod's interface; without it the
     /// one of this pod's interface is taken.
     ///
     /// # Errors
     ///
-    /// [`Error::NoAddress`], [`Error::Busy`], or what the kernel refused.
-    pub fn adopt(&self, old: &[IpAddr], mtu: Option<u32>) -> Result<()> {
-        self.inside(|| adopt(old, mtu))
+    /// [`Error::NoAddress`], or what the kernel refused.
+    pub fn adopt(&self, route: Route, old: &[IpAddr], mtu: Option<u32>) -> Result<()> {
+        self.inside(|| adopt(route, old, mtu))
     }
 
-    /// Give the old addresses up and remove the TUN. Connections that still use them end.
+    /// Give the old addresses up and remove their TUN. Connections that still use them end: the
+    /// programs see an error.
     ///
     /// # Errors
     ///
-    /// [`Error::Busy`] if the device serves as a source, or what the kernel refused.
-    pub fn drop_route(&self, old: &[IpAddr]) -> Result<()> {
+    /// What the kernel refused.
+    pub fn drop_route(&self, route: Route, old: &[IpAddr]) -> Result<()> {
         self.inside(|| {
             let mut links = Links::open()?;
-            refuse_other_role(&mut links, Role::Destination)?;
-            nft::remove(reply::NAME)?;
+            let tun = Tun::Route(route);
+            // Not those of an address that the pod has anyway.
+            let mut taken = old.to_vec();
+            taken.retain(|address| matches!(links.owner(*address), Err(Error::NotHere { .. })));
+            diag::reset(&taken)?;
+            nft::remove(route.reply_table())?;
             let mut routes = Routes::open()?;
             for address in old {
-                routes.delete_rule(&from(*address))?;
+                routes.delete_rule(&from(tun, *address))?;
             }
-            remember::forget(&mut links)
+            remember::forget(&mut links, tun)
         })
     }
 }
 
-fn adopt(old: &[IpAddr], mtu: Option<u32>) -> Result<()> {
+fn adopt(route: Route, old: &[IpAddr], mtu: Option<u32>) -> Result<()> {
+    let tun = Tun::Route(route);
     if old.is_empty() {
         return Err(Error::NoAddress);
     }
@@ -67,22 +73,22 @@ fn adopt(old: &[IpAddr], mtu: Option<u32>) -> Result<()> {
     let own: Vec<String> = links
         .list()?
         .into_iter()
-        .filter(|link| !link.loopback && link.name != DEVICE)
+        .filter(|link| !link.loopback && !is_ours(&link.name))
         .map(|link| format!("ipv4/conf/{}/arp_ignore", link.name))
         .collect();
-    let index = remember::device(&mut links, Role::Destination, &own)?;
+    let index = remember::device(&mut links, tun, &own)?;
     // Where both pods are on one Ethernet, ARP for the old address is the source's to answer.
     for path in own.iter().map(|path| format!("net/{path}")) {
         if sysctl::read(&path)?.as_deref() == Some("0") {
             sysctl::write(&path, "1")?;
         }
     }
-    own_sysctls(old)?;
+    own_sysctls(tun, old)?;
     let mtu = match mtu {
         Some(mtu) => mtu,
         None => links.pod_mtu()?,
     };
-    links.bring_up(index, mtu, QUEUE)?;
+    links.bring_up(tun, index, mtu, QUEUE)?;
     let mut routes = Routes::open()?;
     let mut taken = Vec::new();
     for address in old {
@@ -92,11 +98,11 @@ fn adopt(old: &[IpAddr], mtu: Option<u32>) -> Result<()> {
             Err(error) => return Err(error),
         }
         links.add_address(index, *address)?;
-        routes.add_route(TABLE, index, family(*address), None)?;
-        routes.add_rule(&from(*address))?;
+        routes.add_route(tun.table(), index, family(*address), None)?;
+        routes.add_rule(&from(tun, *address))?;
         taken.push(*address);
     }
-    if let Err(error) = nft::replace(&reply::table(&taken)) {
+    if let Err(error) = nft::replace(&reply::table(route, &taken)) {
         tracing::warn!(
             %error,
             "UDP servers bound to no address will answer clients of the old address from the new one"
@@ -105,11 +111,11 @@ fn adopt(old: &[IpAddr], mtu: Option<u32>) -> Result<()> {
     Ok(())
 }
 
-fn from(address: IpAddr) -> Rule {
+fn from(tun: Tun, address: IpAddr) -> Rule {
     Rule {
         family: family(address),
         preference: PREFERENCE,
-        table: TABLE,
+        table: tun.table(),
         mark: None,
         from: Some(address),
     }

@@ -48,7 +48,7 @@ pub enum Error {
         source: io::Error,
     },
     /// The TUN device could not be made or opened.
-    #[error("TUN device myce0: {what}: {source}; is /dev/net/tun there and the module loaded?")]
+    #[error("TUN device: {what}: {source}; is /dev/net/tun there and the module loaded?")]
     Tun {
         /// The step that failed.
         what: &'static str,
@@ -56,7 +56,7 @@ pub enum Error {
         source: io::Error,
     },
     /// There is no TUN device: neither prepared nor adopted, or already removed.
-    #[error("no device myce0 in the pod's network namespace; was the pod's network prepared?")]
+    #[error("no TUN device in the pod's network namespace; was the pod's network prepared?")]
     NoDevice,
     /// No old address was given.
     #[error("no old address given; nothing to keep connections for")]
@@ -67,15 +67,13 @@ pub enum Error {
         /// The address.
         address: IpAddr,
     },
-    /// The device already serves the other role.
+    /// Connections of too many earlier pods live on.
     #[error(
-        "myce0 is in use as {role}: an earlier migration's route still carries connections; \
-         wait for them to end or drop the route"
+        "the pod carries connections to the addresses of {} earlier pods already; wait for some \
+         to end, or delete an old pod",
+        crate::ROUTES
     )]
-    Busy {
-        /// "source" or "destination".
-        role: &'static str,
-    },
+    TooManyRoutes,
     /// A socket could not be made again as it was.
     #[error("restore {socket}: {source}; is the old address here, and the network locked?")]
     Restore {

@@ -10,6 +10,8 @@
 //!   neighbour discovery are answered as before.
 //! - **Destination.** [`PodNet::lock_destination`], then [`PodNet::adopt`] puts the old
 //!   addresses on a TUN; [`PodNet::unlock_destination`] opens the network.
+//! - **Both.** A pod that moves again while it still has an earlier pod's addresses is locked for
+//!   those as well: what arrives for them by their TUN leaves by the source's.
 //! - The node daemons carry packets between the two TUNs ([`PodNet::open_tun`]).
 //!
 //! All operations can be repeated after a crash at any point. What must be remembered for the
@@ -19,6 +21,7 @@
 //! thread never changes its namespace. Calls block for about a millisecond.
 
 mod destination;
+mod device;
 mod error;
 mod inject;
 mod kernel;
@@ -29,19 +32,18 @@ pub mod repair;
 mod reply;
 mod source;
 
+pub use device::{ROUTES, Route, Tun};
 pub use error::{Error, Result};
 pub use namespace::PodNet;
-
-/// Name of the TUN device in the pod's network namespace.
-pub const DEVICE: &str = "myce0";
 
 /// Packets with this mark pass the lock: CRIU sets it on the sockets it repairs.
 pub const CRIU_MARK: u32 = 0xc114;
 
-/// Routing table that leads into the TUN. Also the mark of packets that use it on the source.
+/// Routing table that leads into the source's TUN, and the mark of packets that use it. Those of
+/// the destination's TUNs follow.
 pub const TABLE: u32 = 7843;
 
-/// Preference of the rule that leads into [`TABLE`].
+/// Preference of the rules that lead into our tables.
 const PREFERENCE: u32 = 1;
 
 /// Where the `local` rule (normally 0) waits while [`PREFERENCE`] must come before it.

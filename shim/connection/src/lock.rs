@@ -1,7 +1,7 @@
 //! The lock: what may pass while the pod is between two nodes.
 
 use crate::kernel::nft::{Chain, Hook, Step, Table, Verdict};
-use crate::{CRIU_MARK, DEVICE, TABLE};
+use crate::{CRIU_MARK, TABLE, Tun};
 use std::net::IpAddr;
 
 /// Before connection tracking and every other filter.
@@ -35,24 +35,26 @@ pub(crate) fn destination(passes: Option<u16>) -> Table {
     }
 }
 
-/// As on the destination; in addition packets for the old addresses are marked, which leads
-/// them into the TUN, and only packets from the old addresses come out of it.
-pub(crate) fn source(old: &[IpAddr], passes: Option<u16>) -> Table {
+/// As on the destination; in addition packets for the old addresses, and for those of earlier
+/// pods that were `adopted`, are marked, which leads them into the TUN, and only packets from the
+/// old addresses come out of it.
+pub(crate) fn source(old: &[IpAddr], adopted: &[IpAddr], passes: Option<u16>) -> Table {
+    let tun = Tun::Source.name();
     let mut rules = Vec::new();
     for address in old {
         // Marked as well: with it the check of the source address finds the way back into
         // the TUN, whatever rp_filter says.
         rules.push(vec![
-            Step::In(DEVICE),
+            Step::In(tun),
             Step::From(*address),
             Step::SetMark(TABLE),
             ACCEPT,
         ]);
     }
-    rules.push(vec![Step::In(DEVICE), DROP]);
+    rules.push(vec![Step::In(tun), DROP]);
     rules.push(vec![Step::In("lo"), ACCEPT]);
     rules.extend(discovery());
-    for address in old {
+    for address in old.iter().chain(adopted) {
         rules.push(vec![Step::To(*address), Step::SetMark(TABLE), ACCEPT]);
     }
     let mut table = destination(passes);
@@ -71,10 +73,7 @@ pub(crate) fn source(old: &[IpAddr], passes: Option<u16>) -> Table {
         priority: FIRST,
         reroutes: false,
         policy: Verdict::Drop,
-        rules: vec![
-            vec![Step::In(DEVICE), ACCEPT],
-            vec![Step::Out(DEVICE), ACCEPT],
-        ],
+        rules: vec![vec![Step::In(tun), ACCEPT], vec![Step::Out(tun), ACCEPT]],
     });
     table
 }

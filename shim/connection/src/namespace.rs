@@ -1,6 +1,7 @@
+use crate::device::is_ours;
 use crate::kernel::link::Links;
 use crate::kernel::{diag, sysctl, tun};
-use crate::{DEVICE, Error, Result};
+use crate::{Error, Result, Tun};
 use nix::sched::{CloneFlags, setns};
 use std::fs::File;
 use std::net::IpAddr;
@@ -93,7 +94,7 @@ impl PodNet {
             let own: Vec<u32> = links
                 .list()?
                 .into_iter()
-                .filter(|link| !link.loopback && link.name != DEVICE)
+                .filter(|link| !link.loopback && !is_ours(&link.name))
                 .map(|link| link.index)
                 .collect();
             let mut all = links.addresses()?;
@@ -129,15 +130,15 @@ impl PodNet {
     /// # Errors
     ///
     /// [`Error::NoDevice`], [`Error::Tun`] (`EBUSY`: another process is attached).
-    pub fn open_tun(&self) -> Result<OwnedFd> {
+    pub fn open_tun(&self, device: Tun) -> Result<OwnedFd> {
         self.inside(|| {
             // TUNSETIFF would make a new device where there is none.
             let mut links = Links::open()?;
-            if links.find(DEVICE)?.is_none() {
+            if links.find(device.name())?.is_none() {
                 return Err(Error::NoDevice);
             }
-            let tun = tun::attach()?;
-            links.wait_running(DEVICE)?;
+            let tun = tun::attach(device)?;
+            links.wait_running(device.name())?;
             Ok(tun)
         })
     }
@@ -149,6 +150,17 @@ impl PodNet {
     ///
     /// [`Error::Netlink`], [`Error::Namespace`].
     pub fn connections(&self, old: &[IpAddr]) -> Result<usize> {
-        self.inside(|| diag::count(old))
+        self.inside(|| Ok(diag::list(old)?.len()))
+    }
+
+    /// End these connections: the programs see an error, the peers a reset as far as the network
+    /// lets it pass. Nothing happens where the kernel cannot (CONFIG_INET_DIAG_DESTROY). Returns
+    /// how many there were.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Netlink`], [`Error::Namespace`].
+    pub fn reset(&self, old: &[IpAddr]) -> Result<usize> {
+        self.inside(|| diag::reset(old))
     }
 }

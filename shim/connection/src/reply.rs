@@ -7,16 +7,13 @@
 //! connected UDP need none of this: their sockets have the address.
 
 use crate::kernel::nft::{Chain, Hook, Set, Step, Table, Verdict, Version};
-use crate::{DEVICE, lock};
+use crate::{Route, Tun, lock};
 use std::net::IpAddr;
 
-/// Name of the table.
-pub(crate) const NAME: &str = "mycedrive-udp";
-
 /// The first old address of each version: a second one would need sets of its own.
-pub(crate) fn table(old: &[IpAddr]) -> Table {
+pub(crate) fn table(route: Route, old: &[IpAddr]) -> Table {
     let mut table = Table {
-        name: NAME,
+        name: route.reply_table(),
         sets: vec![],
         chains: vec![
             chain("learn", Hook::Prerouting, false),
@@ -29,7 +26,7 @@ pub(crate) fn table(old: &[IpAddr]) -> Table {
         };
         table.sets.push(Set { name, version });
         table.chains[0].rules.push(vec![
-            Step::In(DEVICE),
+            Step::In(Tun::Route(route).name()),
             Step::To(*address),
             Step::Udp,
             Step::Learn(name, version),

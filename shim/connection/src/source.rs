@@ -1,10 +1,10 @@
 //! The source's side: into the TUN, and all the way back.
 
+use crate::device::is_route;
 use crate::kernel::link::Links;
 use crate::kernel::route::{Family, LOCAL_TABLE, Routes, Rule, families};
 use crate::kernel::{nft, sysctl};
-use crate::remember::{self, Role};
-use crate::{DEVICE, Error, LOCAL_MOVED, PREFERENCE, PodNet, QUEUE, Result, TABLE, lock};
+use crate::{Error, LOCAL_MOVED, PREFERENCE, PodNet, QUEUE, Result, TABLE, Tun, lock, remember};
 use std::net::IpAddr;
 
 impl PodNet {
@@ -15,26 +15,28 @@ impl PodNet {
     ///
     /// # Errors
     ///
-    /// [`Error::NoAddress`], [`Error::NotHere`], [`Error::Busy`], or what the kernel refused.
+    /// [`Error::NoAddress`], [`Error::NotHere`], or what the kernel refused.
     pub fn prepare_source(&self, old: &[IpAddr]) -> Result<()> {
         self.inside(|| prepare(old))
     }
 
     /// One netfilter transaction: nothing reaches or leaves the pod's sockets any more, and
-    /// packets for `old` go into the TUN. Prepares first if that was not done.
+    /// packets for `old`, and for the addresses of earlier pods that this one has, go into the
+    /// TUN. Prepares first if that was not done.
     ///
     /// # Errors
     ///
     /// As [`PodNet::prepare_source`].
     pub fn lock_source(&self, old: &[IpAddr]) -> Result<()> {
         self.inside(|| {
-            let prepared = Links::open()?
-                .find(DEVICE)?
-                .and_then(|link| remember::parse(&link.alias).map(|(role, _)| role));
-            if prepared != Some(Role::Source) {
+            let mut links = Links::open()?;
+            let prepared = links
+                .find(Tun::Source.name())?
+                .is_some_and(|link| remember::parse(&link.alias).is_some());
+            if !prepared {
                 prepare(old)?;
             }
-            nft::replace(&lock::source(old, self.passes))
+            nft::replace(&lock::source(old, &links.adopted()?, self.passes))
         })
     }
 
@@ -48,8 +50,9 @@ impl PodNet {
     pub fn unlock_source(&self, old: &[IpAddr]) -> Result<()> {
         self.inside(|| {
             nft::remove(lock::NAME)?;
+            let mut links = Links::open()?;
             let mut routes = Routes::open()?;
-            for family in families(old) {
+            for family in families(&with_adopted(&mut links, old)?) {
                 let moved = routes
                     .rules(family)?
                     .iter()
@@ -62,9 +65,7 @@ impl PodNet {
                     routes.delete_rule(&local(family, LOCAL_MOVED))?;
                 }
             }
-            let mut links = Links::open()?;
-            refuse_other_role(&mut links, Role::Source)?;
-            remember::forget(&mut links)
+            remember::forget(&mut links, Tun::Source)
         })
     }
 
@@ -94,20 +95,31 @@ fn prepare(old: &[IpAddr]) -> Result<()> {
             }
         }
     }
+    // Those of earlier pods arrive by TUNs, which forward as they are.
+    let all = with_adopted(&mut links, old)?;
+    for link in links.list()? {
+        if is_route(&link.name) {
+            mtu = mtu.min(link.mtu);
+        }
+    }
+    let general = ("ipv6/conf/all/forwarding".to_owned(), "1");
+    if all.iter().any(IpAddr::is_ipv6) && !wanted.contains(&general) {
+        wanted.push(general);
+    }
     let paths: Vec<String> = wanted.iter().map(|(path, _)| path.clone()).collect();
-    let index = remember::device(&mut links, Role::Source, &paths)?;
+    let index = remember::device(&mut links, Tun::Source, &paths)?;
     // Early demultiplexing would hand packets to the sockets before routing is asked.
     for (path, value) in &wanted {
         sysctl::write_if_present(&format!("net/{path}"), value)?;
     }
-    own_sysctls(old)?;
-    links.bring_up(index, mtu, QUEUE)?;
+    own_sysctls(Tun::Source, &all)?;
+    links.bring_up(Tun::Source, index, mtu, QUEUE)?;
     let mut routes = Routes::open()?;
-    for address in old {
+    for address in &all {
         let family = crate::kernel::link::family(*address);
         routes.add_route(TABLE, index, family, Some(*address))?;
     }
-    for family in families(old) {
+    for family in families(&all) {
         // Packets for the pod's addresses are taken by the `local` rule, so ours must come
         // before it. There is a `local` rule at every moment.
         let first = routes.rules(family)?.iter().any(|r| *r == local(family, 0));
@@ -140,29 +152,24 @@ fn forwarding(address: IpAddr, owner: &str) -> Result<Vec<(String, &'static str)
 }
 
 /// Sysctls of the TUN itself; they go with it.
-pub(crate) fn own_sysctls(old: &[IpAddr]) -> Result<()> {
+pub(crate) fn own_sysctls(tun: Tun, old: &[IpAddr]) -> Result<()> {
+    let device = tun.name();
     let set = |path: &str, value| sysctl::write_if_present(&format!("net/{path}"), value);
-    set(&format!("ipv4/conf/{DEVICE}/forwarding"), "1")?;
+    set(&format!("ipv4/conf/{device}/forwarding"), "1")?;
     // The check of a source address may follow the mark (see the lock's "divert" chain).
-    set(&format!("ipv4/conf/{DEVICE}/src_valid_mark"), "1")?;
+    set(&format!("ipv4/conf/{device}/src_valid_mark"), "1")?;
     if old.iter().any(IpAddr::is_ipv6) {
-        set(&format!("ipv6/conf/{DEVICE}/disable_ipv6"), "0")?;
+        set(&format!("ipv6/conf/{device}/disable_ipv6"), "0")?;
         // No address of its own, no solicitations into the relay.
-        set(&format!("ipv6/conf/{DEVICE}/addr_gen_mode"), "1")?;
-        set(&format!("ipv6/conf/{DEVICE}/accept_ra"), "0")
+        set(&format!("ipv6/conf/{device}/addr_gen_mode"), "1")?;
+        set(&format!("ipv6/conf/{device}/accept_ra"), "0")
     } else {
-        set(&format!("ipv6/conf/{DEVICE}/disable_ipv6"), "1")
+        set(&format!("ipv6/conf/{device}/disable_ipv6"), "1")
     }
 }
 
-pub(crate) fn refuse_other_role(links: &mut Links, role: Role) -> Result<()> {
-    let link = links.find(DEVICE)?;
-    match link.as_ref().and_then(|l| remember::parse(&l.alias)) {
-        Some((present, _)) if present != role => Err(Error::Busy {
-            role: present.name(),
-        }),
-        _ => Ok(()),
-    }
+fn with_adopted(links: &mut Links, old: &[IpAddr]) -> Result<Vec<IpAddr>> {
+    Ok([old, &links.adopted()?].concat())
 }
 
 fn local(family: Family, preference: u32) -> Rule {

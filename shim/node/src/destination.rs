@@ -21,7 +21,9 @@ use std::time::{Duration, Instant};
 
 use mycedrive_handover::destination::{Action, Event, State, Step};
 use mycedrive_handover::{Verdict, journal};
-use mycedrive_proto::migration::{AskReply, AskRequest, Decision, destination_server::Destination};
+use mycedrive_proto::migration::{
+    AskReply, AskRequest, Decision, EarlierRoute, destination_server::Destination,
+};
 use mycedrive_proto::node::arrive_reply::Outcome as Code;
 use mycedrive_proto::node::{ArriveReply, ArriveRequest, LeaveReply, LeaveRequest};
 use tokio::time::timeout;
@@ -246,10 +248,21 @@ fn reply(outcome: Code, message: impl Into<String>, migration: &str) -> ArriveRe
     }
 }
 
-/// The migration by which a pod came here and whose old connections are still carried.
-pub fn routed(app: &Shared, sandbox: &str) -> Option<String> {
-    let (migration, _) = app.destination.of_sandbox(sandbox)?;
-    (migration.state() == State::Routed).then(|| migration.details.id.clone())
+/// What the next node must know of the old connections of a pod that came here.
+pub fn earlier_routes(app: &Shared, sandbox: &str) -> Vec<EarlierRoute> {
+    match app.destination.of_sandbox(sandbox) {
+        Some((one, _)) if matches!(one.state(), State::Running | State::Routed) => {
+            one.routes().iter().map(route::Route::handed_on).collect()
+        }
+        _ => vec![],
+    }
+}
+
+/// A pod that came here runs on another node, which takes its old connections.
+pub fn moved_on(app: &Shared, sandbox: &str) {
+    if let Some((migration, _)) = app.destination.of_sandbox(sandbox) {
+        migration.moved_on.cancel();
+    }
 }
 
 /// A container of a pod goes: see `Node.Leave` in node.proto. Also tells the source's side.

@@ -14,12 +14,18 @@
 //!
 //! **Destination**: after the shim's `Adopt`, [`Pump::attach`]; after `Run`, [`follow`] until
 //! it says why the route ended, then the shim's `DropRoute`.
+//!
+//! **Moved again.** A pod that moves while connections to earlier addresses live has a route, a
+//! TUN and a pump for each earlier pod. Its node dials each old pod's node itself, and shows that
+//! it may with the [`Token`] that went with the pod. The source sends to the node to which the
+//! pod moved last ([`Pump::admit`]).
 
 mod follow;
 mod pump;
 mod queue;
 mod session;
 mod table;
+mod token;
 
 #[cfg(test)]
 mod tests;
@@ -28,3 +34,4 @@ pub use follow::{Ended, Timing, follow};
 pub use pump::Pump;
 pub use session::{End, Session, serve};
 pub use table::Relays;
+pub use token::Token;

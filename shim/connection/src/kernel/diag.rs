@@ -1,14 +1,16 @@
-//! The kernel's table of sockets (sock_diag(7)).
+//! The kernel's table of sockets: finding and ending them (sock_diag(7)).
 
 use super::link::ip;
 use super::message::Message;
-use super::netlink::Netlink;
+use super::netlink::{Netlink, unless};
 use crate::Result;
-use libc::{NLM_F_DUMP, NLM_F_REQUEST};
+use libc::{NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST};
 use nix::sys::socket::SockProtocol;
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
+/// linux/sock_diag.h; asks for CAP_NET_ADMIN in the namespace.
+const SOCK_DESTROY: u16 = 21;
 const TCP_ESTABLISHED: u32 = 1;
 const TCP_TIME_WAIT: u32 = 6;
 const TCP_CLOSE: u32 = 7;
@@ -16,30 +18,64 @@ const TCP_LISTEN: u32 = 10;
 const TCP_STATES: u32 = 0xfff & !(1 << TCP_TIME_WAIT | 1 << TCP_CLOSE | 1 << TCP_LISTEN);
 const CONNECTED: u32 = 1 << TCP_ESTABLISHED;
 
+/// A connection: what names it to the kernel.
+pub(crate) struct Connection {
+    family: u8,
+    protocol: u8,
+    /// `inet_diag_sockid`.
+    id: Vec<u8>,
+}
+
 /// TCP connections and connected UDP sockets whose local address is one of `old`.
-pub(crate) fn count(old: &[IpAddr]) -> Result<usize> {
+pub(crate) fn list(old: &[IpAddr]) -> Result<Vec<Connection>> {
     let mut netlink = Netlink::open(SockProtocol::NetlinkSockDiag)?;
-    let mut found = 0;
-    for family in [libc::AF_INET, libc::AF_INET6] {
+    let mut found = Vec::new();
+    for family in [libc::AF_INET as u8, libc::AF_INET6 as u8] {
         for (protocol, states) in [
-            (libc::IPPROTO_TCP, TCP_STATES),
-            (libc::IPPROTO_UDP, CONNECTED),
+            (libc::IPPROTO_TCP as u8, TCP_STATES),
+            (libc::IPPROTO_UDP as u8, CONNECTED),
         ] {
-            // inet_diag_req_v2: family, protocol, extensions, pad, states, inet_diag_sockid.
-            let mut request = vec![family as u8, protocol as u8, 0, 0];
-            request.extend(states.to_ne_bytes());
-            request.resize(56, 0);
             let flags = NLM_F_REQUEST | NLM_F_DUMP;
+            let request = request(family, protocol, states, &[0; 48]);
             let message = Message::new(SOCK_DIAG_BY_FAMILY, flags, &request);
-            let replies = netlink.dump(&message, "list sockets")?;
-            found += replies
-                .iter()
-                .filter_map(|reply| local(&reply.body))
-                .filter(|address| old.contains(address))
-                .count();
+            for reply in netlink.dump(&message, "list sockets")? {
+                if local(&reply.body).is_some_and(|address| old.contains(&address))
+                    && let Some(id) = reply.body.get(4..52)
+                {
+                    let id = id.to_vec();
+                    found.push(Connection {
+                        family,
+                        protocol,
+                        id,
+                    });
+                }
+            }
         }
     }
     Ok(found)
+}
+
+/// Ends the connections of [`list`]; how many there were.
+pub(crate) fn reset(old: &[IpAddr]) -> Result<usize> {
+    let found = list(old)?;
+    let mut netlink = Netlink::open(SockProtocol::NetlinkSockDiag)?;
+    for one in &found {
+        let flags = NLM_F_REQUEST | NLM_F_ACK;
+        let request = request(one.family, one.protocol, u32::MAX, &one.id);
+        let message = Message::new(SOCK_DESTROY, flags, &request);
+        // It may have ended by itself, or the kernel has not got this call.
+        let fine = [libc::ENOENT, libc::EOPNOTSUPP, libc::EINVAL];
+        unless(netlink.change(message, "end a connection"), &fine)?;
+    }
+    Ok(found.len())
+}
+
+/// `inet_diag_req_v2`: family, protocol, extensions, pad, states, inet_diag_sockid.
+fn request(family: u8, protocol: u8, states: u32, id: &[u8]) -> Vec<u8> {
+    let mut request = vec![family, protocol, 0, 0];
+    request.extend(states.to_ne_bytes());
+    request.extend(id);
+    request
 }
 
 /// The local address in an `inet_diag_msg`, IPv4-mapped ones as IPv4.

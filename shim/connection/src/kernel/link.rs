@@ -3,7 +3,8 @@
 use super::message::{Message, attributes, u16_at, u32_at};
 use super::netlink::{Netlink, unless};
 use super::tun;
-use crate::{DEVICE, Error, Result};
+use crate::device::{is_ours, is_route};
+use crate::{Error, Result, Tun};
 use libc::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, NLM_F_REQUEST};
 use nix::sys::socket::SockProtocol;
 use std::net::IpAddr;
@@ -66,7 +67,7 @@ impl Links {
 
     /// The smallest MTU of the pod's own interfaces.
     pub(crate) fn pod_mtu(&mut self) -> Result<u32> {
-        let own = |link: &Link| !link.loopback && link.name != DEVICE;
+        let own = |link: &Link| !link.loopback && !is_ours(&link.name);
         let links = self.list()?;
         let mtu = links.iter().filter(|l| own(l)).map(|l| l.mtu).min();
         Ok(mtu.unwrap_or(1500))
@@ -80,21 +81,22 @@ impl Links {
 
     pub(crate) fn set_alias(&mut self, index: u32, alias: &str) -> Result<()> {
         let message = change_link(index, 0).attribute(IFLA_IFALIAS, alias.as_bytes());
-        self.netlink.change(message, "set the alias of myce0")
+        self.netlink.change(message, "set the alias of a TUN")
     }
 
-    /// Bring `myce0` up. The kernel makes its queue when it comes up with carrier; without, it
+    /// Bring a TUN up. The kernel makes its queue when it comes up with carrier; without, it
     /// would do so up to a second after a reader has attached, and drop packets until then.
-    pub(crate) fn bring_up(&mut self, index: u32, mtu: u32, queue: u32) -> Result<()> {
+    pub(crate) fn bring_up(&mut self, device: Tun, index: u32, mtu: u32, queue: u32) -> Result<()> {
         let up = self
             .list()?
             .iter()
             .any(|link| link.index == index && link.up);
-        let _carrier = if up { None } else { tun::create()? };
+        let _carrier = if up { None } else { tun::create(device)? };
         let message = change_link(index, libc::IFF_UP as u32)
             .number(IFLA_MTU, mtu)
             .number(IFLA_TXQLEN, queue);
-        self.netlink.change(message, "bring up myce0")
+        let what = format!("bring up {}", device.name());
+        self.netlink.change(message, &what)
     }
 
     /// Wait until packets for the device are not dropped any more. The kernel notices a reader
@@ -113,7 +115,7 @@ impl Links {
     pub(crate) fn delete(&mut self, index: u32) -> Result<()> {
         let header = link_header(index, 0);
         let message = Message::new(libc::RTM_DELLINK, NLM_F_REQUEST | NLM_F_ACK, &header);
-        let result = self.netlink.change(message, "delete myce0");
+        let result = self.netlink.change(message, "delete a TUN");
         unless(result, &[libc::ENODEV])
     }
 
@@ -137,7 +139,7 @@ impl Links {
             let lifetimes = [0, FOREVER, 0, 0].map(u32::to_ne_bytes).concat();
             message = message.attribute(IFA_CACHEINFO, &lifetimes);
         }
-        let what = format!("add {address} to myce0");
+        let what = format!("add {address} to a TUN");
         unless(self.netlink.change(message, &what), &[libc::EEXIST])
     }
 }
@@ -224,7 +226,7 @@ pub(crate) fn family(address: IpAddr) -> u8 {
 }
 
 impl Links {
-    /// The link that carries `address`, `myce0` excluded.
+    /// The pod's own link that carries `address`.
     pub(crate) fn owner(&mut self, address: IpAddr) -> Result<Link> {
         let carriers: Vec<u32> = self
             .addresses()?
@@ -234,7 +236,21 @@ impl Links {
             .collect();
         self.list()?
             .into_iter()
-            .find(|link| link.name != DEVICE && carriers.contains(&link.index))
+            .find(|link| !is_ours(&link.name) && carriers.contains(&link.index))
             .ok_or(Error::NotHere { address })
+    }
+
+    /// The addresses of earlier pods that this one has.
+    pub(crate) fn adopted(&mut self) -> Result<Vec<IpAddr>> {
+        let routes: Vec<u32> = self
+            .list()?
+            .into_iter()
+            .filter(|link| is_route(&link.name))
+            .map(|link| link.index)
+            .collect();
+        let mut all = self.addresses()?;
+        // Link-local ones are not made on our devices.
+        all.retain(|address| routes.contains(&address.link));
+        Ok(all.into_iter().map(|address| address.ip).collect())
     }
 }

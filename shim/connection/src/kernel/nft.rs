@@ -188,6 +188,7 @@ mod attr {
     pub(super) const SET_TABLE: u16 = 1;
     pub(super) const SET_NAME: u16 = 2;
     pub(super) const SET_FLAGS: u16 = 3;
+    pub(super) const SET_KEY_TYPE: u16 = 4;
     pub(super) const SET_KEY_LENGTH: u16 = 5;
     pub(super) const SET_DESCRIPTION: u16 = 9;
     pub(super) const SET_ID: u16 = 10;
@@ -207,6 +208,7 @@ fn set(table: &str, set: Set, id: u32) -> Message {
         .string(attr::SET_TABLE, table)
         .string(attr::SET_NAME, set.name)
         .number_be(attr::SET_FLAGS, SET_TIMEOUT | SET_EVALUATED)
+        .number_be(attr::SET_KEY_TYPE, set.version.key_type())
         .number_be(attr::SET_KEY_LENGTH, set.version.key())
         .nest(attr::SET_DESCRIPTION, |m| {
             m.number_be(attr::DESCRIBED_SIZE, SENDERS)

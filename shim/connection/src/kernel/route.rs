@@ -101,8 +101,8 @@ impl Routes {
             message = message.attribute(RTA_DST, &bytes);
         }
         let what = match to {
-            Some(address) => format!("add the route to {address} out of myce0"),
-            None => "add the default route out of myce0".into(),
+            Some(address) => format!("add the route to {address} out of a TUN"),
+            None => "add the default route out of a TUN".into(),
         };
         unless(self.netlink.change(message, &what), &[libc::EEXIST])
     }

@@ -1,6 +1,6 @@
 //! The TUN device (kernel doc: networking/tuntap.rst).
 
-use crate::{DEVICE, Error, Result};
+use crate::{Error, Result, Tun};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use std::io;
@@ -20,8 +20,8 @@ nix::ioctl_write_int_bad!(
 const BUSY_TRIES: u32 = 25;
 const BUSY_PAUSE: Duration = Duration::from_millis(2);
 
-/// Attach to `myce0`, making it where it is not there. Non-blocking, bare IP packets.
-pub(crate) fn attach() -> Result<OwnedFd> {
+/// Attach to a device, making it where it is not there. Non-blocking, bare IP packets.
+pub(crate) fn attach(device: Tun) -> Result<OwnedFd> {
     let failed = |what| {
         move |errno: nix::Error| Error::Tun {
             what,
@@ -32,7 +32,7 @@ pub(crate) fn attach() -> Result<OwnedFd> {
     let tun = open("/dev/net/tun", flags, Mode::empty()).map_err(failed("open /dev/net/tun"))?;
     // SAFETY: ifreq is plain data for which all zeroes is a valid value.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(DEVICE.bytes()) {
+    for (to, from) in request.ifr_name.iter_mut().zip(device.name().bytes()) {
         *to = from as libc::c_char;
     }
     request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI) as libc::c_short;
@@ -52,10 +52,10 @@ pub(crate) fn attach() -> Result<OwnedFd> {
     }
 }
 
-/// Make `myce0` where it is not there, and let it outlive this process. The descriptor keeps
+/// Make a device where it is not there, and let it outlive this process. The descriptor keeps
 /// the device's carrier up; there is none if another process is attached.
-pub(crate) fn create() -> Result<Option<OwnedFd>> {
-    let tun = match attach() {
+pub(crate) fn create(device: Tun) -> Result<Option<OwnedFd>> {
+    let tun = match attach(device) {
         Err(Error::Tun { source, .. }) if source.raw_os_error() == Some(libc::EBUSY) => {
             return Ok(None);
         }

@@ -2,6 +2,7 @@
 
 use crate::pump::Pump;
 use crate::support::{Net, OLD4, old, unable};
+use mycedrive_connection::{Route, Tun};
 use std::net::{IpAddr, TcpListener, TcpStream};
 
 #[test]
@@ -19,11 +20,11 @@ fn the_old_pod_goes_on_answering_arp() {
     let old4: Vec<IpAddr> = old().into_iter().filter(IpAddr::is_ipv4).collect();
     let before = b.state();
     a.pod().prepare_source(&old4).unwrap();
-    let from = a.pod().open_tun().unwrap();
+    let from = a.pod().open_tun(Tun::Source).unwrap();
     a.pod().lock_source(&old4).unwrap();
     b.pod().lock_destination().unwrap();
-    b.pod().adopt(&old4, None).unwrap();
-    let pump = Pump::between(from, b.pod().open_tun().unwrap());
+    b.pod().adopt(Route::FIRST, &old4, None).unwrap();
+    let pump = Pump::between(from, b.pod().open_tun(Tun::Route(Route::FIRST)).unwrap());
     b.pod().unlock_destination().unwrap();
     let listener = b.run(|| TcpListener::bind("0.0.0.0:7001").unwrap());
     for _ in 0..3 {
@@ -34,6 +35,6 @@ fn the_old_pod_goes_on_answering_arp() {
         assert!(asked.contains(&a.hardware()), "{asked}");
     }
     drop(pump);
-    b.pod().drop_route(&old4).unwrap();
+    b.pod().drop_route(Route::FIRST, &old4).unwrap();
     b.state().assert_same(&before);
 }

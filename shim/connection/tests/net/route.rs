@@ -1,5 +1,6 @@
 use crate::pump::Pump;
 use crate::support::{Nets, OLD4, OLD6, old, unable};
+use mycedrive_connection::{Route, Tun};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
@@ -10,15 +11,18 @@ const PATIENT: Duration = Duration::from_secs(5);
 fn handed_over(nets: &Nets) -> Pump {
     let (a, b) = (nets.a.pod(), nets.b.pod());
     a.prepare_source(&old()).unwrap();
-    let from = a.open_tun().unwrap();
+    let from = a.open_tun(Tun::Source).unwrap();
     a.lock_source(&old()).unwrap();
     b.lock_destination().unwrap();
-    b.adopt(&old(), None).unwrap();
-    let to = b.open_tun().unwrap();
+    b.adopt(Route::FIRST, &old(), None).unwrap();
+    let to = b.open_tun(Tun::Route(Route::FIRST)).unwrap();
     b.unlock_destination().unwrap();
     // The daemons are restarted: the devices stay, with their addresses and routes.
     drop((from, to));
-    Pump::between(a.open_tun().unwrap(), b.open_tun().unwrap())
+    Pump::between(
+        a.open_tun(Tun::Source).unwrap(),
+        b.open_tun(Tun::Route(Route::FIRST)).unwrap(),
+    )
 }
 
 /// The client's socket, which takes answers from this address and port only.
@@ -57,6 +61,9 @@ fn carries(nets: &Nets, address: &'static str) {
     let (_, peer) = server.recv_from(&mut bytes).unwrap();
     server.send_to(&bytes, peer).unwrap();
     assert_eq!(client.recv(&mut bytes).unwrap(), 8);
+    // A person can look at it.
+    let shown = nets.b.sh("! command -v nft >/dev/null || nft list ruleset");
+    assert!(shown.is_empty() || shown.contains("peers"), "{shown}");
     // A client of the new address hears from that one.
     let new = if address == OLD4 {
         "10.2.0.2"
@@ -119,7 +126,7 @@ fn packets_for_the_old_addresses_reach_pod_b() {
         carries(&nets, address);
         let pod = nets.b.pod();
         for _ in 0..2 {
-            pod.drop_route(&old()).unwrap();
+            pod.drop_route(Route::FIRST, &old()).unwrap();
         }
         nets.b.state().assert_same(&before);
     }
@@ -164,7 +171,7 @@ fn only_the_old_addresses_come_out_of_the_tun() {
     let nets = Nets::new();
     let a = nets.a.pod();
     a.prepare_source(&old()).unwrap();
-    let mut tun = std::fs::File::from(a.open_tun().unwrap());
+    let mut tun = std::fs::File::from(a.open_tun(Tun::Source).unwrap());
     a.lock_source(&old()).unwrap();
     let listener = nets.client.run(|| UdpSocket::bind("0.0.0.0:4000").unwrap());
     listener.set_read_timeout(Some(PATIENT)).unwrap();

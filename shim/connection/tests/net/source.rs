@@ -1,6 +1,6 @@
 use crate::pump::read_all;
 use crate::support::{Net, Nets, OLD4, OLD6, old, unable};
-use mycedrive_connection::{Error, PodNet};
+use mycedrive_connection::{Error, PodNet, Route, Tun};
 use nix::sys::socket::{setsockopt, sockopt};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -12,7 +12,12 @@ const SHORT: Duration = Duration::from_millis(300);
 
 /// A connection from the client to pod A: (client's end, pod's end).
 pub fn connect(nets: &Nets, address: &'static str) -> (TcpStream, TcpStream) {
-    let listener = nets.a.run(|| TcpListener::bind("[::]:7000").unwrap());
+    connect_to(nets, &nets.a, address)
+}
+
+/// A connection from the client to a pod: (client's end, pod's end).
+pub fn connect_to(nets: &Nets, pod: &Net, address: &'static str) -> (TcpStream, TcpStream) {
+    let listener = pod.run(|| TcpListener::bind("[::]:7000").unwrap());
     let client = nets
         .client
         .run(move || TcpStream::connect((address, 7000)).unwrap());
@@ -50,7 +55,7 @@ fn rolls_back(address: &'static str) {
     server.read_exact(&mut bytes).unwrap();
     server.write_all(b"TWO").unwrap();
     client.read_exact(&mut bytes).unwrap();
-    let tun = File::from(pod.open_tun().unwrap());
+    let tun = File::from(pod.open_tun(Tun::Source).unwrap());
 
     let started = Instant::now();
     pod.lock_source(&old()).unwrap();
@@ -114,7 +119,7 @@ fn dying_sockets_say_nothing() {
     // The neighbours still find the old addresses.
     nets.router
         .sh("ip neigh flush dev to-a; ip -6 neigh flush dev to-a");
-    let tun = File::from(pod.open_tun().unwrap());
+    let tun = File::from(pod.open_tun(Tun::Source).unwrap());
     nets.client.run(|| {
         for (from, to) in [("0.0.0.0:0", OLD4), ("[::]:0", OLD6)] {
             let socket = UdpSocket::bind(from).unwrap();
@@ -186,10 +191,9 @@ fn knows_the_pods_addresses_and_refuses_others() {
     assert!(matches!(wrong, Err(Error::NotHere { .. })), "{wrong:?}");
     assert!(matches!(pod.prepare_source(&[]), Err(Error::NoAddress)));
     assert!(matches!(
-        pod.adopt(&old(), None),
-        Err(Error::Busy { role: "source" })
+        nets.b.pod().open_tun(Tun::Route(Route::FIRST)),
+        Err(Error::NoDevice)
     ));
-    assert!(matches!(nets.b.pod().open_tun(), Err(Error::NoDevice)));
     let own = PodNet::open("/proc/self/ns/net".as_ref());
     assert!(matches!(own, Err(Error::HostNetwork { .. })));
 }

@@ -1,4 +1,4 @@
-//! Real network namespaces: a client, a router (the nodes' network), pod A and pod B.
+//! Real network namespaces: a client, a router (the nodes' network), pods A, B and C.
 
 use mycedrive_connection::PodNet;
 use nix::sched::{CloneFlags, unshare};
@@ -86,7 +86,8 @@ impl Net {
         let mut lines: Vec<String> = text
             .lines()
             .filter(|line| !line.contains("fe80"))
-            .map(str::to_owned)
+            // The kernel notices a reader of a TUN some time after it attached.
+            .map(|line| line.replace("state UNKNOWN", "state UP"))
             .collect();
         lines.push(format!("locked: {}", self.pod().locked().unwrap()));
         State(lines)
@@ -112,6 +113,7 @@ pub struct Nets {
     pub router: Net,
     pub a: Net,
     pub b: Net,
+    pub c: Net,
 }
 
 pub const OLD4: &str = "10.1.0.2";
@@ -128,10 +130,17 @@ impl Nets {
             router: Net::new(),
             a: Net::new(),
             b: Net::new(),
+            c: Net::new(),
         };
         nets.router
             .sh("echo 1 > /proc/sys/net/ipv4/ip_forward; echo 1 > /proc/sys/net/ipv6/conf/all/forwarding");
-        for (name, number, net) in [("a", 1, &nets.a), ("b", 2, &nets.b), ("c", 9, &nets.client)] {
+        let all = [
+            ("a", 1, &nets.a),
+            ("b", 2, &nets.b),
+            ("c", 3, &nets.c),
+            ("client", 9, &nets.client),
+        ];
+        for (name, number, net) in all {
             net.attach(&nets.router, &format!("to-{name}"));
             nets.router.sh(&format!(
                 "ip address add 10.{number}.0.1/24 dev to-{name}

@@ -4,6 +4,7 @@
 use crate::pump::{Pump, read_all};
 use crate::source::connect;
 use crate::support::{Nets, OLD4, OLD6, old, unable};
+use mycedrive_connection::{Route, Tun};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::mem::size_of;
@@ -44,12 +45,12 @@ fn get<T: Default>(socket: &TcpStream, option: i32) -> T {
     value
 }
 
-fn tcp<T>(socket: &TcpStream, option: i32, value: &T) {
+pub fn tcp<T>(socket: &TcpStream, option: i32, value: &T) {
     set(socket, libc::IPPROTO_TCP, option, value);
 }
 
 /// What describes a connection whose queues are empty.
-struct Saved {
+pub struct Saved {
     local: SocketAddr,
     peer: SocketAddr,
     sequences: [u32; 2],
@@ -60,7 +61,7 @@ struct Saved {
 }
 
 /// Reads the state and lets the socket vanish: closed in repair mode it says nothing.
-fn save(socket: TcpStream) -> Saved {
+pub fn save(socket: TcpStream) -> Saved {
     let info = get::<[u8; 8]>(&socket, libc::TCP_INFO);
     tcp(&socket, libc::TCP_REPAIR, &1i32);
     let sequences = [RECEIVE, SEND].map(|queue| {
@@ -81,7 +82,7 @@ fn save(socket: TcpStream) -> Saved {
 }
 
 /// Makes the connection anew, in repair mode still.
-fn restore(saved: &Saved) -> TcpStream {
+pub fn restore(saved: &Saved) -> TcpStream {
     let (local, peer) = (canonical(saved.local), canonical(saved.peer));
     let family = if local.is_ipv4() {
         libc::AF_INET
@@ -138,15 +139,15 @@ fn hands_over(address: &'static str) {
     client.read_exact(&mut bytes).unwrap();
 
     a.prepare_source(&old()).unwrap();
-    let from = File::from(a.open_tun().unwrap());
+    let from = File::from(a.open_tun(Tun::Source).unwrap());
     a.lock_source(&old()).unwrap();
     let saved = save(server);
     client.write_all(b"during").unwrap();
 
     b.lock_destination().unwrap();
-    b.adopt(&old(), None).unwrap();
+    b.adopt(Route::FIRST, &old(), None).unwrap();
     let saved_there = nets.b.run(move || restore(&saved));
-    let to = File::from(b.open_tun().unwrap());
+    let to = File::from(b.open_tun(Tun::Route(Route::FIRST)).unwrap());
     tcp(&saved_there, libc::TCP_REPAIR, &0i32);
     b.unlock_destination().unwrap();
     assert_eq!(b.connections(&old()).unwrap(), 1);

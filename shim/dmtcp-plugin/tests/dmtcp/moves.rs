@@ -4,6 +4,7 @@ use crate::pod::{Folder, LONG, Pod, dmtcp};
 use crate::pump::{Pump, read_all};
 use crate::support::{Nets, old};
 use mycedrive_connection::repair::{Purpose, Saved};
+use mycedrive_connection::{Route, Tun};
 use std::fs::File;
 use std::io::Write;
 use std::path::PathBuf;
@@ -43,15 +44,15 @@ impl World {
     pub fn there<'a>(&'a self, pod: Pod<'a>) -> (Pod<'a>, Pump) {
         let lock = pod.lock_handle();
         lock.prepare_source(&old()).unwrap();
-        let from = File::from(lock.open_tun().unwrap());
+        let from = File::from(lock.open_tun(Tun::Source).unwrap());
         lock.lock_source(&old()).unwrap();
         let (saved, processes) = freeze(&pod);
         drop(pod);
         let pod = Pod::new(&self.nets.b, &self.folder, &self.prefix);
         let lock = pod.lock_handle();
         lock.lock_destination().unwrap();
-        lock.adopt(&old(), None).unwrap();
-        let to = File::from(lock.open_tun().unwrap());
+        lock.adopt(Route::FIRST, &old(), None).unwrap();
+        let to = File::from(lock.open_tun(Tun::Route(Route::FIRST)).unwrap());
         restore(&pod, &saved, processes);
         lock.unlock_destination().unwrap();
         for packet in read_all(&from) {

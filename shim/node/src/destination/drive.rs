@@ -17,6 +17,7 @@ use super::finish;
 use super::meeting::Stage;
 use super::migration::Migration;
 use super::places::Places;
+use super::route;
 use super::source::{self, Source};
 use crate::app::Shared;
 use crate::blocks::Ended;
@@ -103,7 +104,7 @@ impl Task {
         fault::hit(FaultPoint::DestinationAfterOpen).await?;
         self.rounds(&mut source, &manifest).await?;
         fault::hit(FaultPoint::DestinationAfterCopy).await?;
-        self.adopt(&manifest).await?;
+        self.adopt().await?;
         let ended = self.freeze(&mut source).await?;
         fault::hit(FaultPoint::DestinationAfterVerify).await?;
         self.migration.apply(Event::Verified)?;
@@ -132,7 +133,7 @@ impl Task {
 
     fn accept(&mut self, manifest: &Manifest) {
         let (migration, bandwidth) = (&self.migration, self.wish.bandwidth);
-        lock(&migration.addresses).clone_from(&manifest.addresses);
+        *lock(&migration.routes) = route::of(&migration.details, manifest);
         migration.handle.update(|progress| {
             progress.peer.clone_from(&manifest.node_name);
             progress.round_total = manifest.tree_bytes;
@@ -160,12 +161,14 @@ impl Task {
         });
     }
 
-    async fn adopt(&self, manifest: &Manifest) -> Result<()> {
+    async fn adopt(&self) -> Result<()> {
         let details = &self.migration.details;
         let shim = self.app.shims.connect(&details.sandbox).await?;
+        let routes = self.migration.routes();
+        let addresses: Vec<_> = routes.into_iter().map(|route| route.addresses).collect();
         shim.adopt(
             &details.id,
-            &manifest.addresses,
+            &addresses,
             details.keep_connections,
             self.app.config.migration.step_timeout,
         )

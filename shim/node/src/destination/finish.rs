@@ -121,6 +121,9 @@ fn end(migration: &Migration, outcome: Outcome) {
 /// Goes on with a pod that runs here: tells the source, carries the old connections.
 pub async fn resume(app: &Shared, migration: &Arc<Migration>) {
     end(migration, Outcome::Running);
+    // Those of earlier pods do not wait for the source: it may be silent, or gone. They end with
+    // this function.
+    let mut earlier = route::carry_earlier(app, migration);
     if migration.state() == State::Running {
         let heard = tell(app, migration, Decision::Running, "").await;
         let event = match heard {
@@ -144,11 +147,11 @@ pub async fn resume(app: &Shared, migration: &Arc<Migration>) {
     }
     if migration.state() == State::Routed {
         migration.handle.event("route", String::new());
-        let why = route::carry(app, migration).await;
+        route::carry_own(app, migration).await;
+        while earlier.join_next().await.is_some() {}
         if app.stopping.is_cancelled() {
             return;
         }
-        tracing::info!(why, "the old connections' route ends");
         apply_until_done(app, migration, &Event::RelayEnded).await;
     }
 }

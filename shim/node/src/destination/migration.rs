@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::annotations::Wish;
 use super::meeting::Meeting;
+use super::route::Route;
 use crate::app::App;
 use crate::error::{Error, Result};
 use crate::migrations::Handle;
@@ -56,7 +57,7 @@ pub struct Entry {
     pub details: Option<Details>,
     /// The old addresses, with `run`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub addresses: Vec<String>,
+    pub routes: Vec<Route>,
     /// Ids of the containers that were restored, with `run`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub containers: Vec<String>,
@@ -77,8 +78,9 @@ pub struct Migration {
     pub handle: Handle,
     /// The rendezvous.
     pub meeting: watch::Sender<Meeting>,
-    /// The source pod's addresses, once they are known.
-    pub addresses: Mutex<Vec<String>>,
+    /// Old addresses and where their packets come from, once they are known: first those of the
+    /// source pod. `None` is one that has ended.
+    pub routes: Mutex<Vec<Option<Route>>>,
     /// Ids of the containers that were restored.
     pub restored: Mutex<Vec<String>>,
     /// Bytes on the wire so far.
@@ -89,6 +91,8 @@ pub struct Migration {
     pub froze: std::sync::atomic::AtomicBool,
     /// Cancelled when this pod goes.
     pub pod_gone: CancellationToken,
+    /// Cancelled when the pod runs on another node, which has taken the old connections.
+    pub moved_on: CancellationToken,
     cancelled: watch::Sender<Option<String>>,
     core: Mutex<Core>,
 }
@@ -112,8 +116,8 @@ impl Migration {
             return Ok(None);
         };
         let run = entries.iter().find(|entry| entry.step == Step::Run);
-        let (addresses, restored) = run
-            .map(|entry| (entry.addresses.clone(), entry.containers.clone()))
+        let (routes, restored) = run
+            .map(|entry| (entry.routes.clone(), entry.containers.clone()))
             .unwrap_or_default();
         let steps: Vec<Step> = entries.into_iter().map(|entry| entry.step).collect();
         let Some((machine, actions)) = Destination::recover(&steps) else {
@@ -122,7 +126,7 @@ impl Migration {
         record(&mut journal, &actions, None, &[], &[])?;
         let one = Self::assemble(app, details, Core { machine, journal });
         one.contacted.store(true, Ordering::Relaxed);
-        *lock(&one.addresses) = addresses;
+        *lock(&one.routes) = routes.into_iter().map(Some).collect();
         *lock(&one.restored) = restored;
         one.show();
         Ok(Some((one, without_records(actions))))
@@ -138,12 +142,13 @@ impl Migration {
             handle: app.migrations.enter(progress),
             details,
             meeting: watch::Sender::default(),
-            addresses: Mutex::default(),
+            routes: Mutex::default(),
             restored: Mutex::default(),
             received: Arc::default(),
             contacted: false.into(),
             froze: false.into(),
             pod_gone: CancellationToken::new(),
+            moved_on: CancellationToken::new(),
             cancelled: watch::Sender::default(),
             core: Mutex::new(core),
         })
@@ -153,13 +158,13 @@ impl Migration {
     /// effect; the actions that are left are the caller's. Writes and syncs a small file, so it
     /// is called seldom and blocks shortly.
     pub fn apply(&self, event: Event) -> Result<Vec<Action>> {
-        let (addresses, restored) = (self.addresses(), self.restored());
+        let (routes, restored) = (self.routes(), self.restored());
         let mut core = lock(&self.core);
         let before = core.machine.state().clone();
         let mut next = core.machine.clone();
         tracing::debug!(migration = %self.details.id, ?event, state = before.name(), "destination");
         let actions = next.on(event);
-        record(&mut core.journal, &actions, None, &addresses, &restored)?;
+        record(&mut core.journal, &actions, None, &routes, &restored)?;
         core.machine = next;
         let changed = *core.machine.state() != before;
         drop(core);
@@ -175,9 +180,16 @@ impl Migration {
         core.machine.state().clone()
     }
 
-    /// The source pod's addresses.
-    pub fn addresses(&self) -> Vec<String> {
-        lock(&self.addresses).clone()
+    /// The routes that have not ended.
+    pub fn routes(&self) -> Vec<Route> {
+        lock(&self.routes).iter().flatten().cloned().collect()
+    }
+
+    /// A route has ended.
+    pub fn route_ended(&self, number: usize) {
+        if let Some(route) = lock(&self.routes).get_mut(number) {
+            *route = None;
+        }
     }
 
     /// Ids of the containers that were restored.
@@ -272,20 +284,20 @@ fn record(
     journal: &mut Journal,
     actions: &[Action],
     mut details: Option<Details>,
-    addresses: &[String],
+    routes: &[Route],
     restored: &[String],
 ) -> Result<()> {
     for action in actions {
         if let Action::Record(step) = action {
-            let (addresses, containers) = match step {
-                Step::Run => (addresses.to_vec(), restored.to_vec()),
+            let (routes, containers) = match step {
+                Step::Run => (routes.to_vec(), restored.to_vec()),
                 _ => (vec![], vec![]),
             };
             let entry = Entry {
                 at_ns: now_ns(),
                 step: step.clone(),
                 details: details.take(),
-                addresses,
+                routes,
                 containers,
             };
             journal.append(&entry).map_err(Error::of_journal)?;

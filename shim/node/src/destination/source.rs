@@ -67,6 +67,13 @@ pub enum Obstacle {
     /// This pod uses the host's network.
     #[error("this pod uses the host's network: a pod can only move into a network of its own")]
     HostNetwork,
+    /// Too long a chain.
+    #[error(
+        "the pod still has connections to the addresses of {0} earlier pods, at most {max} can be \
+         carried: wait for some to end, delete an old pod, or set mycedrive.io/connections: close",
+        max = mycedrive_connection::ROUTES
+    )]
+    Routes(usize),
     /// Nothing runs there.
     #[error("no container of the source pod runs: there is nothing to migrate")]
     NothingRuns,
@@ -206,11 +213,6 @@ impl Source {
             Err(status) => Err(Error::remote(&self.endpoint, "the decision")(status)),
         }
     }
-
-    /// The generated client, for the relay.
-    pub fn client(&mut self) -> &mut SourceClient<Channel> {
-        &mut self.client
-    }
 }
 
 /// What the source said to a decision.
@@ -235,6 +237,10 @@ pub async fn check(app: &Shared, manifest: &Manifest, staging: &std::path::Path)
     }
     if manifest.containers.iter().all(|one| one.exited) {
         return refuse(Obstacle::NothingRuns);
+    }
+    let routes = 1 + manifest.earlier.len();
+    if routes > mycedrive_connection::ROUTES {
+        return refuse(Obstacle::Routes(routes));
     }
     let ours = machine::cpu_features();
     let lacking: Vec<&str> = manifest

@@ -53,14 +53,15 @@ const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Carries packets between this pod and the source until the route is needed no more.
 ///
-/// `dial` calls `Source.Relay` with the stream it is given and returns the answer's stream. A
+/// `dial` calls `Source.Relay` with the stream it is given, whose first message is `hello`, and
+/// returns the answer's stream. A
 /// failure is tried again for as long as there are connections; `NotFound` says that the
 /// source has forgotten the migration, which ends the route.
 pub async fn follow<D, F, S>(
     pump: &Pump,
     net: Arc<PodNet>,
     old: &[IpAddr],
-    migration: &str,
+    hello: Packets,
     timing: Timing,
     dial: D,
 ) -> Ended
@@ -74,13 +75,13 @@ where
         let (net, old) = (Arc::clone(&net), Arc::clone(&old));
         blocking(move || net.connections(&old))
     };
-    carry(pump, migration, timing, dial, count).await
+    carry(pump, hello, timing, dial, count).await
 }
 
 /// [`follow`] with the count of connections given.
 pub(super) async fn carry<D, F, S, C, G>(
     pump: &Pump,
-    migration: &str,
+    hello: Packets,
     timing: Timing,
     mut dial: D,
     count: C,
@@ -92,10 +93,11 @@ where
     C: FnMut() -> G,
     G: Future<Output = crate::Result<usize>>,
 {
+    let migration = hello.migration_id.as_str();
     let connected = async {
         let mut wait = timing.retry;
         loop {
-            let mut session = pump.connect(Some(migration));
+            let mut session = pump.connect(hello.clone());
             let end = match dial(session.outgoing()).await {
                 Ok(incoming) => {
                     tracing::info!(migration, "relay of old connections is up");

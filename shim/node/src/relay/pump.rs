@@ -6,13 +6,14 @@ use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use mycedrive_connection::PodNet;
+use mycedrive_connection::{PodNet, Tun};
+use mycedrive_proto::migration::Packets;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio_util::sync::CancellationToken;
 
 use super::queue::Queue;
-use super::session::Session;
+use super::session::{Current, Session};
 use crate::error::{Error, Result};
 
 /// Packets read before another task gets its turn.
@@ -35,8 +36,8 @@ pub(super) struct Inner {
     pub(super) gone: CancellationToken,
     /// The other node said that it needs the route no more.
     pub(super) peer_closed: CancellationToken,
-    /// The session that is connected now.
-    pub(super) session: Mutex<CancellationToken>,
+    /// The session that was connected last.
+    pub(super) session: Mutex<Current>,
     read: AtomicU64,
     written: AtomicU64,
 }
@@ -48,8 +49,8 @@ impl Pump {
     /// # Errors
     ///
     /// [`Error::Failed`] when there is no TUN, or another process is attached.
-    pub async fn attach(net: Arc<PodNet>) -> Result<Self> {
-        let tun = blocking(move || net.open_tun()).await?;
+    pub async fn attach(net: Arc<PodNet>, tun: Tun) -> Result<Self> {
+        let tun = blocking(move || net.open_tun(tun)).await?;
         Self::over(tun)
     }
 
@@ -76,10 +77,21 @@ impl Pump {
         })
     }
 
-    /// Connects to the other node: ends the session before, if there is one. `first` is the
-    /// migration's id where the other side must be told.
-    pub fn connect(&self, first: Option<&str>) -> Session {
-        Session::new(self, first)
+    /// Connects to the other node, which `hello` tells what this is about: ends the session
+    /// before, if there is one.
+    pub fn connect(&self, hello: Packets) -> Session {
+        Session::new(self, Some(hello), 0)
+    }
+
+    /// The other node has connected: ends the session before. `None` while a node is connected
+    /// to which the pod moved later, `hops` moves being counted from the first one.
+    pub fn admit(&self, hops: u32) -> Option<Session> {
+        let later = {
+            let session = &self.inner.session;
+            let session = session.lock().unwrap_or_else(PoisonError::into_inner);
+            session.is_later_than(hops)
+        };
+        (!later).then(|| Session::new(self, None, hops))
     }
 
     /// Packets that wait for the other node.
@@ -131,10 +143,7 @@ impl Pump {
 
     pub(super) fn end_session(&self) {
         let session = &self.inner.session;
-        session
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .cancel();
+        session.lock().unwrap_or_else(PoisonError::into_inner).end();
     }
 }
 

@@ -29,6 +29,26 @@ pub enum End {
     Gone,
 }
 
+/// What a pump knows of its session.
+#[derive(Debug, Default)]
+pub(super) struct Current {
+    ended: CancellationToken,
+    /// How many moves after the first one the other node came by.
+    hops: u32,
+}
+
+impl Current {
+    /// Ends the session.
+    pub(super) fn end(&self) {
+        self.ended.cancel();
+    }
+
+    /// Whether it goes on, with a node to which the pod moved later.
+    pub(super) fn is_later_than(&self, hops: u32) -> bool {
+        !self.ended.is_cancelled() && self.hops > hops
+    }
+}
+
 /// A connected pump. Dropping it ends the stream to the other node.
 #[derive(Debug)]
 pub struct Session {
@@ -40,19 +60,16 @@ pub struct Session {
 }
 
 impl Session {
-    pub(super) fn new(pump: &Pump, first: Option<&str>) -> Self {
+    pub(super) fn new(pump: &Pump, hello: Option<Packets>, hops: u32) -> Self {
         let ended = CancellationToken::new();
         {
             let current = &pump.inner.session;
             let mut current = current.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::replace(&mut *current, ended.clone()).cancel();
+            let ended = ended.clone();
+            std::mem::replace(&mut *current, Current { ended, hops }).end();
         }
         let (sender, receiver) = mpsc::channel(AHEAD);
-        if let Some(id) = first {
-            let hello = Packets {
-                migration_id: id.to_owned(),
-                ..Packets::default()
-            };
+        if let Some(hello) = hello {
             // There is room: the channel is new.
             let _ = sender.try_send(hello);
         }
@@ -133,16 +150,15 @@ async fn send(inner: Arc<Inner>, sender: mpsc::Sender<Packets>, ended: Cancellat
 }
 
 /// The source's side of `Relay`: answers with what the pump sends, and carries what comes in.
-/// The caller has taken the first message, which names the migration.
+/// The caller has taken the first message, which names the migration, and admitted the node.
 pub fn serve<S>(
-    pump: &Pump,
+    mut session: Session,
     migration: &str,
     incoming: S,
 ) -> impl Stream<Item = Result<Packets, Status>> + Send + use<S>
 where
     S: Stream<Item = Result<Packets, Status>> + Send + Unpin + 'static,
 {
-    let mut session = pump.connect(None);
     let outgoing = session.outgoing();
     let span = tracing::info_span!("relay", migration = %migration);
     let run = async move {

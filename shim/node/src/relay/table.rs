@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use mycedrive_connection::Tun;
+
 use super::pump::Pump;
-use crate::progress::Side;
 
-type Table = BTreeMap<(String, Side), Pump>;
+type Table = BTreeMap<(String, Tun), Pump>;
 
-/// Pumps by migration and side (both sides may be on one node). Cheap to clone.
+/// Pumps by the migration of their pod (as source or as destination) and device. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Relays {
     table: Arc<Mutex<Table>>,
@@ -16,18 +17,18 @@ pub struct Relays {
 
 impl Relays {
     /// Enters a pump; one that was there is returned.
-    pub fn insert(&self, migration: &str, side: Side, pump: Pump) -> Option<Pump> {
-        self.lock().insert((migration.to_owned(), side), pump)
+    pub fn insert(&self, migration: &str, tun: Tun, pump: Pump) -> Option<Pump> {
+        self.lock().insert((migration.to_owned(), tun), pump)
     }
 
     /// The pump of a migration.
-    pub fn get(&self, migration: &str, side: Side) -> Option<Pump> {
-        self.lock().get(&(migration.to_owned(), side)).cloned()
+    pub fn get(&self, migration: &str, tun: Tun) -> Option<Pump> {
+        self.lock().get(&(migration.to_owned(), tun)).cloned()
     }
 
     /// Takes a pump out.
-    pub fn remove(&self, migration: &str, side: Side) -> Option<Pump> {
-        self.lock().remove(&(migration.to_owned(), side))
+    pub fn remove(&self, migration: &str, tun: Tun) -> Option<Pump> {
+        self.lock().remove(&(migration.to_owned(), tun))
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {

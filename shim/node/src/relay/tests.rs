@@ -28,6 +28,13 @@ fn packet(number: u32) -> Vec<u8> {
     packet
 }
 
+fn hello() -> Packets {
+    Packets {
+        migration_id: "m".to_owned(),
+        ..Packets::default()
+    }
+}
+
 fn received(kernel: &UnixDatagram) -> Vec<u8> {
     let mut buffer = [0; 2048];
     let length = kernel.recv(&mut buffer).unwrap();
@@ -59,9 +66,9 @@ async fn holds_packets_and_carries_them_in_order_when_connected() {
         client.send(&packet(number)).unwrap();
     }
     until(|| a.held() == 20).await;
-    let mut session = a.connect(None);
+    let mut session = a.admit(0).unwrap();
     let to_b = session.outgoing().map(Ok);
-    let mut other = b.connect(Some("m"));
+    let mut other = b.connect(hello());
     let mut to_a = other.outgoing();
     assert_eq!(to_a.next().await.unwrap().migration_id, "m");
     tokio::spawn(async move { session.run(to_a.map(Ok)).await });
@@ -92,10 +99,10 @@ async fn what_the_kernel_says_to_groups_stays_here() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newer_session_takes_over() {
     let (a, kernel) = pump();
-    let first = a.connect(None);
+    let first = a.admit(0).unwrap();
     let (_keep, waiting) = tokio::sync::mpsc::channel::<Result<Packets, Status>>(1);
     let run = tokio::spawn(async move { first.run(ReceiverStream::new(waiting)).await });
-    let mut second = a.connect(None);
+    let mut second = a.admit(0).unwrap();
     assert_eq!(run.await.unwrap(), End::Replaced);
     kernel.send(&packet(3)).unwrap();
     let got = second.outgoing().next().await.unwrap();
@@ -137,7 +144,7 @@ impl Cutting {
             }
             let hello = outgoing.next().await.unwrap();
             assert_eq!(hello.migration_id, "m");
-            let answer = serve(&source, "m", Box::pin(outgoing.map(Ok)));
+            let answer = serve(source.admit(0).unwrap(), "m", Box::pin(outgoing.map(Ok)));
             Ok(if count == 2 {
                 answer.take(1).boxed()
             } else {
@@ -158,7 +165,7 @@ async fn the_destination_dials_again_until_the_old_pod_is_gone() {
         dialled: Mutex::new(0),
     };
     let route = tokio::spawn(async move {
-        let ended = carry(&b, "m", QUICK, |out| source.dial(out), async || Ok(1)).await;
+        let ended = carry(&b, hello(), QUICK, |out| source.dial(out), async || Ok(1)).await;
         (ended, *source.dialled.lock().unwrap())
     });
     client.send(&packet(1)).unwrap();
@@ -187,7 +194,7 @@ async fn the_route_ends_when_no_connection_is_left_and_the_source_hears_it() {
         asked += 1;
         std::future::ready(Ok(usize::from(asked < 10)))
     };
-    let ended = carry(&b, "m", QUICK, |out| source.dial(out), count).await;
+    let ended = carry(&b, hello(), QUICK, |out| source.dial(out), count).await;
     assert_eq!(ended, Ended::Idle);
     assert!(started.elapsed() >= QUICK.idle);
     a.peer_closed().await;
@@ -197,6 +204,31 @@ async fn the_route_ends_when_no_connection_is_left_and_the_source_hears_it() {
 async fn a_source_that_forgot_the_migration_ends_the_route() {
     let (b, _pod) = pump();
     let dial = async |_| Err::<Incoming, _>(Status::not_found("m"));
-    let ended = carry(&b, "m", QUICK, dial, async || Ok(1)).await;
+    let ended = carry(&b, hello(), QUICK, dial, async || Ok(1)).await;
     assert_eq!(ended, Ended::Closed);
+}
+
+#[tokio::test]
+async fn the_node_to_which_the_pod_moved_last_has_the_packets() {
+    let (a, _kernel) = pump();
+    let first = a.admit(0).unwrap();
+    let later = a.admit(2).unwrap();
+    let (_keep, waiting) = tokio::sync::mpsc::channel::<Result<Packets, Status>>(1);
+    assert_eq!(first.run(ReceiverStream::new(waiting)).await, End::Replaced);
+    assert!(a.admit(0).is_none() && a.admit(1).is_none());
+    let again = a.admit(2).unwrap();
+    drop(later);
+    assert!(a.admit(1).is_none(), "the new session was taken for ended");
+    // It is cut: whoever comes is better than nobody, and gives way again.
+    drop(again);
+    let _earlier = a.admit(1).unwrap();
+    assert!(a.admit(2).is_some());
+}
+
+#[test]
+fn a_token_is_known_by_itself_only_and_not_shown() {
+    let token = Token::random();
+    assert!(token.matches(&token.reveal()) && !token.matches(&Token::random().reveal()));
+    assert!(!token.matches("") && !Token::default().matches(""));
+    assert_eq!(format!("{token:?}"), "Token(..)");
 }

@@ -6,9 +6,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mycedrive_proto::shim::{
-    AbortRequest, AdoptRequest, Container, ContainerState, DescribeReply, DescribeRequest,
-    DiscardRequest, DumpReply, DumpRequest, FreezeReply, FreezeRequest, MigrationRequest,
-    PreflightRequest, RestoreReply, RestoreRequest,
+    AbortRequest, Addresses, AdoptRequest, Container, ContainerState, DescribeReply,
+    DescribeRequest, DiscardRequest, DropRouteRequest, DumpReply, DumpRequest, FreezeReply,
+    FreezeRequest, MigrationRequest, PreflightRequest, RestoreReply, RestoreRequest,
 };
 use mycedrive_proto::shim_ttrpc::PodClient;
 use ttrpc::context;
@@ -120,18 +120,19 @@ impl Shim {
         call!(self, limit, "Discard", discard, request).map(drop)
     }
 
-    /// Destination: lock the network, take the old addresses.
+    /// Destination: lock the network, take the old addresses, by route.
     pub async fn adopt(
         &self,
         migration: &str,
-        addresses: &[String],
+        routes: &[Vec<String>],
         keep_connections: bool,
         limit: Duration,
     ) -> Result<()> {
         let request = AdoptRequest {
             migration_id: migration.to_owned(),
-            addresses: addresses.to_vec(),
+            addresses: routes.first().cloned().unwrap_or_default(),
             keep_connections,
+            earlier: routes.iter().skip(1).map(earlier).collect(),
             ..AdoptRequest::default()
         };
         call!(self, limit, "Adopt", adopt, request).map(drop)
@@ -169,9 +170,14 @@ impl Shim {
         call!(self, limit, "Abort", abort, request).map(drop)
     }
 
-    /// Destination: the old addresses are no longer needed.
-    pub async fn drop_route(&self, migration: &str, limit: Duration) -> Result<()> {
-        call!(self, limit, "DropRoute", drop_route, of(migration)).map(drop)
+    /// Destination: the addresses of this route are no longer needed.
+    pub async fn drop_route(&self, migration: &str, route: usize, limit: Duration) -> Result<()> {
+        let request = DropRouteRequest {
+            migration_id: migration.to_owned(),
+            route: route as u32,
+            ..DropRouteRequest::default()
+        };
+        call!(self, limit, "DropRoute", drop_route, request).map(drop)
     }
 
     fn failed(
@@ -193,6 +199,13 @@ impl Shim {
             call,
             message,
         }
+    }
+}
+
+fn earlier(addresses: &Vec<String>) -> Addresses {
+    Addresses {
+        addresses: addresses.clone(),
+        ..Addresses::default()
     }
 }
 

@@ -175,6 +175,9 @@ async fn step(app: &Shared, migration: &Arc<Migration>, thaw: bool) -> Result<()
         let shim = app.shims.connect(&details.sandbox).await?;
         let destination = format!("node {} as {}", details.peer, details.destination);
         shim.discard(&details.id, &destination, limit).await?;
+        if details.keep_connections {
+            crate::destination::moved_on(app, &details.sandbox);
+        }
         route::end_with(app, migration);
         fault::hit(FaultPoint::SourceAfterDiscard).await
     }

@@ -18,6 +18,7 @@ use crate::config::LinkLost;
 use crate::error::{Error, Result};
 use crate::migrations::Handle;
 use crate::progress::{Phase, Progress, Side, now_ns};
+use crate::relay::Token;
 
 /// What a restarted daemon must know about a migration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,6 +43,9 @@ pub struct Details {
     pub destination: String,
     /// Whether connections are kept.
     pub keep_connections: bool,
+    /// Shown by a node to which the pod moves later.
+    #[serde(default)]
+    pub relay_token: Token,
     /// Bytes per second; 0: no limit.
     pub bandwidth: u64,
 }

@@ -15,6 +15,7 @@ use super::trees::Trees;
 use super::watch;
 use crate::app::Shared;
 use crate::peers::PeerInfo;
+use crate::relay::Token;
 use crate::shims::{Shim, app_containers};
 use crate::{confinement, files, machine};
 
@@ -251,6 +252,7 @@ fn begin(
             request.destination_namespace, request.destination_name
         ),
         keep_connections: request.keep_connections,
+        relay_token: Token::random(),
         bandwidth: limit.unwrap_or(0),
     };
     let migration = Migration::open(app, details, Trees::of(running))?;
@@ -297,6 +299,13 @@ async fn describe(
             trees: names.get(*name).cloned().unwrap_or_default(),
         });
     }
+    let details = &migration.details;
+    let (relay_token, earlier) = if details.keep_connections {
+        let earlier = crate::destination::earlier_routes(app, &pod.sandbox_id);
+        (details.relay_token.reveal(), earlier)
+    } else {
+        Default::default()
+    };
     Ok(Manifest {
         protocol: PROTOCOL,
         node_name: app.config.node_name.clone(),
@@ -307,6 +316,8 @@ async fn describe(
         criu_version: machine::criu_version().await,
         memory_bytes: memory,
         tree_bytes,
+        relay_token,
+        earlier,
     })
 }
 

@@ -22,7 +22,7 @@ use super::{decide, open, route, watch};
 use crate::app::Shared;
 use crate::blocks::{BlockWriter, QUEUE};
 use crate::error::{Error, Result};
-use crate::shims::{Shim, app_containers};
+use crate::shims::app_containers;
 use crate::{fault, files};
 
 type Sender = mpsc::Sender<Result<Block, Status>>;
@@ -138,7 +138,6 @@ async fn freeze_and_send(app: &Shared, migration: &Arc<Migration>, sender: &Send
         .collect();
     let folder = open::images(app, &details.id);
     files::make_private_dir(&folder)?;
-    end_earlier_route(app, &shim, &details.sandbox).await;
     route::prepare(app, migration).await;
     let frozen = shim
         .freeze(&details.id, details.keep_connections, limit)
@@ -189,18 +188,6 @@ async fn freeze_and_send(app: &Shared, migration: &Arc<Migration>, sender: &Send
     *lock(&migration.digest) = Some(digest);
     migration.handle.event("sent", String::new());
     fault::hit(FaultPoint::SourceAfterFinal).await
-}
-
-/// A pod that came here keeps the old addresses until its old connections have ended; the open
-/// has seen that they have. It leaves with its own address only.
-async fn end_earlier_route(app: &Shared, shim: &Shim, sandbox: &str) {
-    let Some(earlier) = crate::destination::routed(app, sandbox) else {
-        return;
-    };
-    let limit = app.config.migration.step_timeout;
-    if let Err(error) = shim.drop_route(&earlier, limit).await {
-        tracing::warn!(%error, "the addresses of an earlier migration stay");
-    }
 }
 
 /// The dump that goes on while its images are sent.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use mycedrive_connection::PodNet;
+use mycedrive_connection::{PodNet, Tun};
 use mycedrive_handover::fault::FaultPoint;
 use mycedrive_handover::source::State;
 use mycedrive_proto::migration::Packets;
@@ -19,7 +19,6 @@ use super::{Answers, SourceService};
 use crate::app::Shared;
 use crate::error::{Error, Result};
 use crate::fault;
-use crate::progress::Side;
 use crate::relay::{self, Pump};
 
 /// How long a destination that is connected has to hear that the route ends.
@@ -36,11 +35,11 @@ pub async fn prepare(app: &Shared, migration: &Migration) {
         let net = net(migration)?;
         let ours = net.clone();
         blocking(move || ours.prepare_source(&addresses)).await?;
-        Pump::attach(net).await
+        Pump::attach(net, Tun::Source).await
     };
     match prepared.await {
         Ok(pump) => {
-            app.relays.insert(&migration.details.id, Side::Source, pump);
+            app.relays.insert(&migration.details.id, Tun::Source, pump);
         }
         Err(error) => tracing::warn!(%error, "packets will not be held during the freeze"),
     }
@@ -48,7 +47,7 @@ pub async fn prepare(app: &Shared, migration: &Migration) {
 
 /// The pod was thawed here: it gets the packets that were held.
 pub async fn give_back(app: &Shared, migration: &Migration) {
-    let Some(pump) = app.relays.remove(&migration.details.id, Side::Source) else {
+    let Some(pump) = app.relays.remove(&migration.details.id, Tun::Source) else {
         return;
     };
     let addresses = addresses(migration);
@@ -86,7 +85,11 @@ pub async fn serve(
         .source
         .get(&id)
         .ok_or_else(|| Refusal::Unknown(id.clone()))?;
-    super::open::belongs(&migration, &peer)?;
+    // A node to which the pod moved later was never heard of here.
+    let may = first.hops > 0 && migration.details.relay_token.matches(&first.token);
+    if !may {
+        super::open::belongs(&migration, &peer)?;
+    }
     fault::hit(FaultPoint::SourceRelayStart).await?;
     match migration.state() {
         State::Discarding | State::Done => {}
@@ -95,12 +98,16 @@ pub async fn serve(
             return Err(Refusal::Order(text).into());
         }
     }
-    let pump = match app.relays.get(&id, Side::Source) {
+    let pump = match app.relays.get(&id, Tun::Source) {
         Some(pump) => pump,
         None => attach_again(app, &migration).await?,
     };
-    migration.handle.event("route", String::new());
-    let outgoing = relay::serve(&pump, &id, incoming);
+    let Some(session) = pump.admit(first.hops) else {
+        let text = format!("migration {id}: no relay: the pod has moved on, its packets with it");
+        return Err(Refusal::Order(text).into());
+    };
+    migration.handle.event("route", peer.name);
+    let outgoing = relay::serve(session, &id, incoming);
     Ok(Response::new(outgoing.boxed()))
 }
 
@@ -110,8 +117,8 @@ async fn attach_again(app: &Shared, migration: &Arc<Migration>) -> Result<Pump, 
     if !migration.details.keep_connections || !Path::new(&migration.details.netns).exists() {
         return Err(Refusal::Unknown(format!("{id} (the old pod is gone)")).into());
     }
-    let pump = Pump::attach(net(migration)?).await?;
-    app.relays.insert(id, Side::Source, pump.clone());
+    let pump = Pump::attach(net(migration)?, Tun::Source).await?;
+    app.relays.insert(id, Tun::Source, pump.clone());
     end_with(app, migration);
     Ok(pump)
 }
@@ -119,7 +126,7 @@ async fn attach_again(app: &Shared, migration: &Arc<Migration>) -> Result<Pump, 
 /// When the destination needs the route no more, new connections to the old address are refused
 /// instead of vanishing.
 pub fn end_with(app: &Shared, migration: &Arc<Migration>) {
-    let Some(pump) = app.relays.get(&migration.details.id, Side::Source) else {
+    let Some(pump) = app.relays.get(&migration.details.id, Tun::Source) else {
         return;
     };
     let (app, migration) = (app.clone(), migration.clone());
@@ -138,7 +145,7 @@ pub fn end_with(app: &Shared, migration: &Arc<Migration>) {
                 }
             }
         }
-        app.relays.remove(&migration.details.id, Side::Source);
+        app.relays.remove(&migration.details.id, Tun::Source);
         migration.handle.event("route-ended", String::new());
         migration.handle.save();
     });
@@ -150,14 +157,14 @@ pub fn pod_gone(app: &Shared, sandbox: &str) {
         if migration.details.sandbox != sandbox {
             continue;
         }
-        let Some(pump) = app.relays.get(&migration.details.id, Side::Source) else {
+        let Some(pump) = app.relays.get(&migration.details.id, Tun::Source) else {
             continue;
         };
         pump.close();
         let app = app.clone();
         tokio::spawn(async move {
             tokio::time::sleep(GOODBYE).await;
-            app.relays.remove(&migration.details.id, Side::Source);
+            app.relays.remove(&migration.details.id, Tun::Source);
         });
     }
 }

@@ -9,8 +9,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use mycedrive_proto::shim::{
     AbortRequest, AdoptRequest, Confinement, Container, ContainerState, DescribeReply,
-    DescribeRequest, DiscardRequest, Done, DumpReply, DumpRequest, FreezeReply, FreezeRequest,
-    MigrationRequest, PreflightReply, PreflightRequest, RestoreReply, RestoreRequest, Role,
+    DescribeRequest, DiscardRequest, Done, DropRouteRequest, DumpReply, DumpRequest, FreezeReply,
+    FreezeRequest, MigrationRequest, PreflightReply, PreflightRequest, RestoreReply,
+    RestoreRequest, Role,
 };
 use mycedrive_proto::shim_ttrpc::{Pod, create_pod};
 use tokio::net::UnixListener;
@@ -365,7 +366,7 @@ impl Pod for Shim {
         Ok(Done::default())
     }
 
-    async fn drop_route(&self, _: &TtrpcContext, _: MigrationRequest) -> ttrpc::Result<Done> {
+    async fn drop_route(&self, _: &TtrpcContext, _: DropRouteRequest) -> ttrpc::Result<Done> {
         self.note("drop-route");
         Ok(Done::default())
     }

@@ -1,10 +1,12 @@
 //! The steps of a pod that comes to this node.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
+use mycedrive_connection::Route;
 use mycedrive_engine::freezer::Freezer;
 use mycedrive_engine::{Purpose, Release};
 use mycedrive_handover::fault::FaultPoint;
@@ -24,7 +26,7 @@ impl Migrator {
     pub(super) async fn adopt(
         self: Arc<Self>,
         id: String,
-        addresses: Vec<String>,
+        routes: Vec<Vec<String>>,
         keep: bool,
     ) -> Result<()> {
         let _step = self.pod.migration.step.lock().await;
@@ -32,23 +34,26 @@ impl Migrator {
             return Ok(());
         }
         plain_name(&id)?;
-        let addresses = if keep { parse(&addresses)? } else { Vec::new() };
+        let routes = if keep {
+            parse(&routes)?
+        } else {
+            BTreeMap::new()
+        };
         hit(FaultPoint::ShimDestinationBeforeAdopt).await?;
         // Before anything is done, so that an abort undoes what was.
         *self.state() = Migration::Destination(Destination {
             id: id.clone(),
             stage: DestinationStage::Adopted,
             keep_connections: keep,
-            addresses: addresses.clone(),
+            routes: routes.clone(),
             pids: Vec::new(),
             milliseconds: 0,
         });
         self.network(move |net| {
             net.lock_destination()?;
-            if addresses.is_empty() {
-                return Ok(());
-            }
-            net.adopt(&addresses, None)
+            routes
+                .iter()
+                .try_for_each(|(route, addresses)| net.adopt(*route, addresses, None))
         })
         .await?;
         info!(migration = %id, "old addresses adopted");
@@ -201,29 +206,41 @@ impl Migrator {
         hit(FaultPoint::ShimDestinationAfterUndo).await
     }
 
-    /// The last old connection ended, or the old pod is gone.
-    pub(super) async fn drop_route(self: Arc<Self>, id: String) -> Result<()> {
+    /// The last connection to an old pod ended, or that pod is gone.
+    pub(super) async fn drop_route(self: Arc<Self>, id: String, number: usize) -> Result<()> {
         let _step = self.pod.migration.step.lock().await;
-        if self.state().check_drop_route(&id)? == Check::Done {
+        let route = Route::new(number)?;
+        if self.state().check_drop_route(&id, route)? == Check::Done {
             return Ok(());
         }
-        self.drop_addresses().await?;
-        info!(migration = %id, "old addresses dropped");
+        self.drop_one(route).await?;
+        info!(migration = %id, number, "old addresses dropped");
         Ok(())
     }
 
-    /// Gives the adopted addresses back, if there are any.
+    /// Gives all adopted addresses back.
     pub(super) async fn drop_addresses(&self) -> Result<()> {
-        let addresses = match &*self.state() {
-            Migration::Destination(to) => to.addresses.clone(),
-            _ => Vec::new(),
+        let routes: Vec<Route> = match self.state().routes() {
+            Some(routes) => routes.keys().copied().collect(),
+            None => Vec::new(),
         };
-        if addresses.is_empty() {
-            return Ok(());
+        for route in routes {
+            self.drop_one(route).await?;
         }
-        self.network(move |net| net.drop_route(&addresses)).await?;
-        if let Migration::Destination(to) = &mut *self.state() {
-            to.addresses.clear();
+        Ok(())
+    }
+
+    async fn drop_one(&self, route: Route) -> Result<()> {
+        let addresses = self
+            .state()
+            .routes()
+            .and_then(|all| all.get(&route).cloned());
+        if let Some(addresses) = addresses {
+            self.network(move |net| net.drop_route(route, &addresses))
+                .await?;
+        }
+        if let Some(routes) = self.state().routes() {
+            routes.remove(&route);
         }
         Ok(())
     }
@@ -276,13 +293,30 @@ async fn undo_one(container: &Arc<Container>, pid: i32) -> Result<()> {
     container.delete_from_runc().await
 }
 
-fn parse(addresses: &[String]) -> Result<Vec<IpAddr>> {
-    addresses
-        .iter()
-        .map(|address| {
-            address
-                .parse()
-                .map_err(|_| Error::Invalid(format!("{address:?} is not an IP address")))
-        })
-        .collect()
+/// The addresses of each route, each address once.
+fn parse(routes: &[Vec<String>]) -> Result<BTreeMap<Route, Vec<IpAddr>>> {
+    let mut parsed = BTreeMap::new();
+    let mut known = BTreeSet::new();
+    for (number, addresses) in routes.iter().enumerate() {
+        let mut of_route = Vec::new();
+        for text in addresses {
+            let usable = text.parse::<IpAddr>().ok().filter(|address| {
+                !address.is_loopback() && !address.is_multicast() && !address.is_unspecified()
+            });
+            let address = usable.ok_or_else(|| {
+                Error::Invalid(format!("{text:?} is not an IP address that a pod can have"))
+            })?;
+            if known.insert(address) {
+                of_route.push(address);
+            }
+        }
+        if !of_route.is_empty() {
+            parsed.insert(Route::new(number)?, of_route);
+        }
+    }
+    Ok(parsed)
 }
+
+#[cfg(test)]
+#[path = "destination_tests.rs"]
+mod tests;

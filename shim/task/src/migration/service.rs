@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use mycedrive_proto::shim::{
-    AbortRequest, AdoptRequest, DescribeReply, DescribeRequest, DiscardRequest, Done, DumpReply,
-    DumpRequest, FreezeReply, FreezeRequest, MigrationRequest, PreflightReply, PreflightRequest,
-    RestoreReply, RestoreRequest,
+    AbortRequest, AdoptRequest, DescribeReply, DescribeRequest, DiscardRequest, Done,
+    DropRouteRequest, DumpReply, DumpRequest, FreezeReply, FreezeRequest, MigrationRequest,
+    PreflightReply, PreflightRequest, RestoreReply, RestoreRequest,
 };
 use mycedrive_proto::shim_ttrpc::{self, create_pod};
 use ttrpc::asynchronous::TtrpcContext;
@@ -100,11 +100,12 @@ impl shim_ttrpc::Pod for Service {
     }
 
     async fn adopt(&self, _context: &TtrpcContext, request: AdoptRequest) -> ttrpc::Result<Done> {
-        let adopt = self.0.clone().adopt(
-            request.migration_id,
-            request.addresses,
-            request.keep_connections,
-        );
+        let mut routes = vec![request.addresses];
+        routes.extend(request.earlier.into_iter().map(|earlier| earlier.addresses));
+        let adopt = self
+            .0
+            .clone()
+            .adopt(request.migration_id, routes, request.keep_connections);
         to_the_end(adopt).await?;
         Ok(Done::default())
     }
@@ -141,9 +142,10 @@ impl shim_ttrpc::Pod for Service {
     async fn drop_route(
         &self,
         _context: &TtrpcContext,
-        request: MigrationRequest,
+        request: DropRouteRequest,
     ) -> ttrpc::Result<Done> {
-        to_the_end(self.0.clone().drop_route(request.migration_id)).await?;
+        let number = usize::try_from(request.route).unwrap_or(usize::MAX);
+        to_the_end(self.0.clone().drop_route(request.migration_id, number)).await?;
         Ok(Done::default())
     }
 }

@@ -33,9 +33,6 @@ impl Migrator {
                     .to_owned(),
             );
         }
-        if let Err(error) = self.earlier_connections().await {
-            found.push(error.to_string());
-        }
         for container in self.apps() {
             let name = &container.name;
             match container.init.state() {
@@ -80,8 +77,6 @@ impl Migrator {
             });
         }
         plain_name(&id)?;
-        self.earlier_connections().await?;
-        self.drop_addresses().await?;
         let containers = self.running()?;
         let addresses = self
             .network(mycedrive_connection::PodNet::addresses)
@@ -103,7 +98,7 @@ impl Migrator {
                 return Err(error);
             }
         };
-        *self.state() = Migration::Source(Source {
+        self.state().leave(Source {
             id: id.clone(),
             stage: SourceStage::Frozen,
             keep_connections: keep,
@@ -111,6 +106,7 @@ impl Migrator {
             frozen_at_ns,
             dump: Dumped::default(),
             destination: String::new(),
+            came: None,
         });
         info!(migration = %id, containers = containers.len(), "frozen");
         hit(FaultPoint::ShimSourceAfterFreeze).await?;
@@ -226,7 +222,7 @@ impl Migrator {
         thaw_states(&containers);
         self.network(move |net| net.unlock_source(&addresses))
             .await?;
-        *self.state() = Migration::None;
+        self.state().stay();
         self.deliver_signals();
         info!(migration = %id, "resumed");
         hit(FaultPoint::ShimSourceAfterResume).await
@@ -241,6 +237,9 @@ impl Migrator {
         hit(FaultPoint::ShimSourceBeforeDiscard).await?;
         let containers = self.frozen();
         let freezers = freezers(&containers)?;
+        if !self.keeps_connections() {
+            self.reset_connections().await;
+        }
         for container in &containers {
             let _op = container.init.op.lock().await;
             container.forget_init();
@@ -260,19 +259,16 @@ impl Migrator {
             warn!(migration = %id, "killed processes are still there; they hang in the kernel");
         }
         hit(FaultPoint::ShimSourceDuringDiscard).await?;
-        let (keep, addresses) = match &mut *self.state() {
-            Migration::Source(source) => {
-                source.stage = SourceStage::Held;
-                source.destination.clone_from(&destination);
-                (source.keep_connections, source.addresses.clone())
-            }
-            _ => (true, Vec::new()),
-        };
-        if !keep {
-            // Clients of the connections that were not kept learn of it by a reset.
-            self.network(move |net| net.unlock_source(&addresses))
-                .await
-                .unwrap_or_else(|error| warn!(%error, "the network could not be unlocked"));
+        if let Migration::Source(source) = &mut *self.state() {
+            source.stage = SourceStage::Held;
+            source.destination.clone_from(&destination);
+        }
+        // Earlier pods send to the new one. What still comes here has to be answered if
+        // connections were not kept: by resets, until nothing comes any more.
+        if self.keeps_connections()
+            && let Err(error) = self.drop_addresses().await
+        {
+            warn!(%error, "earlier addresses stay until the pod goes");
         }
         self.end_signalled();
         info!(migration = %id, destination, "held");
@@ -311,23 +307,35 @@ impl Migrator {
         frozen
     }
 
-    /// A pod that came here with connections cannot leave again before they have ended.
-    async fn earlier_connections(&self) -> Result<()> {
-        let addresses = match &*self.state() {
-            Migration::Destination(to) => to.addresses.clone(),
-            _ => Vec::new(),
+    fn keeps_connections(&self) -> bool {
+        match &*self.state() {
+            Migration::Source(source) => source.keep_connections,
+            _ => true,
+        }
+    }
+
+    /// Opens the network and ends all connections of the frozen processes, so that their peers
+    /// learn of it at once. What a silent peer would not notice otherwise is not left to it.
+    async fn reset_connections(&self) {
+        let (addresses, adopted) = match &mut *self.state() {
+            Migration::Source(source) => {
+                let routes = source.came.iter().flat_map(|came| came.routes.values());
+                (
+                    source.addresses.clone(),
+                    routes.flatten().copied().collect(),
+                )
+            }
+            _ => (Vec::new(), Vec::new()),
         };
-        if addresses.is_empty() {
-            return Ok(());
+        let all = [addresses.clone(), adopted].concat();
+        let reset = self.network(move |net| {
+            net.unlock_source(&addresses)?;
+            net.reset(&all)
+        });
+        match reset.await {
+            Ok(count) => info!(count, "connections reset"),
+            Err(error) => warn!(%error, "connections could not be reset"),
         }
-        let count = self.network(move |net| net.connections(&addresses)).await?;
-        if count == 0 {
-            return Ok(());
-        }
-        Err(Error::Precondition(format!(
-            "{count} connection(s) from an earlier migration still use the pod's old address; \
-             they must end (or be closed) before the pod can move again"
-        )))
     }
 }
 

@@ -3,8 +3,10 @@
 //! The daemon repeats calls after a restart, so each check answers one of three things: do it,
 //! it is done ([`Check::Done`]), or an error that says why not.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use mycedrive_connection::Route;
 use mycedrive_proto::shim::Role;
 
 use crate::error::{Error, Result};
@@ -38,6 +40,8 @@ pub struct Source {
     pub dump: Dumped,
     /// Held: where the pod runs now.
     pub destination: String,
+    /// How the pod had come here, if it did: what it is again if it goes on here.
+    pub came: Option<Destination>,
 }
 
 /// What a dump made.
@@ -69,8 +73,8 @@ pub struct Destination {
     pub stage: DestinationStage,
     /// Whether connections move.
     pub keep_connections: bool,
-    /// The old addresses that this pod has taken; empty once they were given back.
-    pub addresses: Vec<IpAddr>,
+    /// The old addresses that this pod has taken, by route; without those given back.
+    pub routes: BTreeMap<Route, Vec<IpAddr>>,
     /// What Restore answered: container names and pids.
     pub pids: Vec<(String, i32)>,
     /// How long the restore took.
@@ -208,19 +212,56 @@ impl Migration {
         }
     }
 
-    /// A destination that runs. One that has become the source of another migration gave the
-    /// addresses back before.
-    pub fn check_drop_route(&self, id: &str) -> Result<Check> {
-        match self {
-            Self::Destination(to) if to.id == id && to.stage == DestinationStage::Running => {
-                Ok(if to.addresses.is_empty() {
-                    Check::Done
-                } else {
-                    Check::Do
-                })
+    /// A destination that runs, or has moved on. While it is frozen for its next move its
+    /// sockets need their addresses.
+    pub fn check_drop_route(&self, id: &str, route: Route) -> Result<Check> {
+        let to = match self {
+            Self::Destination(to) if to.id == id && to.stage == DestinationStage::Running => to,
+            Self::Source(Source {
+                came: Some(to),
+                stage,
+                ..
+            }) if to.id == id => {
+                if *stage != SourceStage::Held {
+                    return Err(self.refuse("drop a route of", id));
+                }
+                to
             }
-            Self::None | Self::Source(_) => Ok(Check::Done),
-            Self::Destination(_) => Err(self.refuse("drop the route of", id)),
+            Self::None | Self::Source(_) => return Ok(Check::Done),
+            Self::Destination(_) => return Err(self.refuse("drop a route of", id)),
+        };
+        Ok(if to.routes.contains_key(&route) {
+            Check::Do
+        } else {
+            Check::Done
+        })
+    }
+
+    /// The pod is frozen, to leave. How it had come here is kept.
+    pub fn leave(&mut self, mut source: Source) {
+        if let Self::Destination(to) = self {
+            source.came = Some(to.clone());
+        }
+        *self = Self::Source(source);
+    }
+
+    /// It goes on here: it is what it was before.
+    pub fn stay(&mut self) {
+        *self = match self {
+            Self::Source(Source {
+                came: Some(came), ..
+            }) => Self::Destination(came.clone()),
+            _ => Self::None,
+        };
+    }
+
+    /// The old addresses that this pod has.
+    pub fn routes(&mut self) -> Option<&mut BTreeMap<Route, Vec<IpAddr>>> {
+        match self {
+            Self::Destination(to) | Self::Source(Source { came: Some(to), .. }) => {
+                Some(&mut to.routes)
+            }
+            _ => None,
         }
     }
 

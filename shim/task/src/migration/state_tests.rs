@@ -1,6 +1,10 @@
 use super::*;
 
 fn source(stage: SourceStage) -> Migration {
+    came(stage, None)
+}
+
+fn came(stage: SourceStage, came: Option<Destination>) -> Migration {
     Migration::Source(Source {
         id: "m1".to_owned(),
         stage,
@@ -9,18 +13,23 @@ fn source(stage: SourceStage) -> Migration {
         frozen_at_ns: 1,
         dump: Dumped::default(),
         destination: String::new(),
+        came,
     })
 }
 
 fn destination(stage: DestinationStage) -> Migration {
-    Migration::Destination(Destination {
-        id: "m1".to_owned(),
+    Migration::Destination(arrived("m1", stage))
+}
+
+fn arrived(id: &str, stage: DestinationStage) -> Destination {
+    Destination {
+        id: id.to_owned(),
         stage,
         keep_connections: true,
-        addresses: vec![IpAddr::from([10, 0, 0, 1])],
+        routes: BTreeMap::from([(Route::FIRST, vec![IpAddr::from([10, 0, 0, 1])])]),
         pids: Vec::new(),
         milliseconds: 0,
-    })
+    }
 }
 
 /// One letter for each check in the order freeze, dump, resume, discard, adopt, restore, run,
@@ -35,7 +44,7 @@ fn table(state: &Migration, id: &str) -> String {
         state.check_restore(id),
         state.check_run(id),
         state.check_abort(id),
-        state.check_drop_route(id),
+        state.check_drop_route(id, Route::FIRST),
     ]
     .into_iter()
     .map(|check| match check {
@@ -83,4 +92,46 @@ fn a_refusal_names_both_migrations() {
     assert_eq!(error.code(), ttrpc::Code::FAILED_PRECONDITION);
     let text = error.to_string();
     assert!(text.contains("m1") && text.contains("m2"), "{text}");
+}
+
+#[test]
+fn a_pod_that_moves_on_keeps_its_earlier_addresses_until_it_runs_elsewhere() {
+    use SourceStage as S;
+    let before = || Some(arrived("m0", DestinationStage::Running));
+    for (stage, dropped) in [
+        (S::Frozen, None),
+        (S::Dumped, None),
+        (S::Held, Some(Check::Do)),
+    ] {
+        let state = came(stage, before());
+        assert_eq!(state.check_drop_route("m0", Route::FIRST).ok(), dropped);
+        assert_eq!(
+            state.check_drop_route("m1", Route::FIRST).unwrap(),
+            Check::Done
+        );
+    }
+    let mut state = came(S::Held, before());
+    state.routes().unwrap().clear();
+    assert_eq!(
+        state.check_drop_route("m0", Route::FIRST).unwrap(),
+        Check::Done
+    );
+}
+
+#[test]
+fn a_pod_that_stays_is_what_it_was() {
+    let frozen = |state: &mut Migration| {
+        let Migration::Source(source) = source(SourceStage::Frozen) else {
+            panic!("not a source");
+        };
+        state.leave(source);
+        assert_eq!(state.role(), Role::ROLE_SOURCE);
+    };
+    let arrived = Migration::Destination(arrived("m0", DestinationStage::Running));
+    for before in [Migration::None, arrived] {
+        let mut state = before.clone();
+        frozen(&mut state);
+        state.stay();
+        assert_eq!(state, before);
+    }
 }

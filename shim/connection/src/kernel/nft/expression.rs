@@ -53,6 +53,12 @@ impl Version {
     }
 
     /// Length of a set's key: an address and two ports, each port in four bytes.
+    /// How nft(8) shows the key: address, port, port. The kernel only stores it.
+    pub(super) fn key_type(self) -> u32 {
+        let (address, port) = (if self == Version::Four { 7 } else { 8 }, 13);
+        address << 12 | port << 6 | port
+    }
+
     pub(super) fn key(self) -> u32 {
         self.source().1 + 8
     }
