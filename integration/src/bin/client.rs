@@ -20,6 +20,9 @@ struct Arguments {
     /// Where the report goes, as JSON.
     #[arg(long)]
     out: PathBuf,
+    /// Name of the counter.
+    #[arg(long, default_value = "counter")]
+    counter: String,
     /// Microseconds between two requests.
     #[arg(long, default_value_t = 500)]
     pace_us: u64,
@@ -32,6 +35,7 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let report = counter::run(
         &arguments.service,
+        &arguments.counter,
         Duration::from_micros(arguments.pace_us),
         Duration::from_secs(arguments.limit_s),
         &arguments.stop,

@@ -29,15 +29,26 @@ impl Client {
 
     /// Starts the client in the network namespace of `node`.
     pub fn start(node: &Node, program: &Path, address: IpAddr) -> Result<Self> {
+        Self::start_on(node, program, SocketAddr::new(address, PORT), "counter")
+    }
+
+    /// The same for another port and the counter of this name: each client needs its own.
+    pub fn start_on(
+        node: &Node,
+        program: &Path,
+        address: SocketAddr,
+        counter: &str,
+    ) -> Result<Self> {
         let dir = TempDir::new().map_err(Error::file("make", "/tmp"))?;
         let service = dir.path().join("service");
-        write(&service, &SocketAddr::new(address, PORT).to_string())?;
+        write(&service, &address.to_string())?;
         let child = Command::new("nsenter")
             .args(["--target", &node.pid().to_string(), "--net", "--"])
             .arg(program)
             .args([Path::new("--service"), &service])
             .args([Path::new("--stop"), &dir.path().join("stop")])
             .args([Path::new("--out"), &dir.path().join("report.json")])
+            .args(["--counter", counter])
             .stdin(Stdio::null())
             .spawn()
             .map_err(|source| Error::Spawn {

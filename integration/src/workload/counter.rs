@@ -23,13 +23,19 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
 ///
 /// # Errors
 /// Only when the first connection cannot be made; everything later is in the report.
-pub fn run(service: &Path, pace: Duration, limit: Duration, stop: &Path) -> io::Result<Report> {
+pub fn run(
+    service: &Path,
+    counter: &str,
+    pace: Duration,
+    limit: Duration,
+    stop: &Path,
+) -> io::Result<Report> {
     let mut report = Report::default();
     let end = Instant::now() + limit;
     let mut connection = connect(service)?;
     let mut last = None;
     while Instant::now() < end && !stop.exists() {
-        match connection.increment() {
+        match connection.increment(counter) {
             Ok(value) => {
                 if let Some(last) = last {
                     report.count_step(last, value);
@@ -85,10 +91,10 @@ fn reconnect(service: &Path, end: Instant, stop: &Path) -> Option<Connection> {
 
 impl Connection {
     /// One `INCR` (RESP2, <https://redis.io/docs/latest/develop/reference/protocol-spec/>).
-    fn increment(&mut self) -> io::Result<u64> {
-        self.stream
-            .get_mut()
-            .write_all(b"*2\r\n$4\r\nINCR\r\n$7\r\ncounter\r\n")?;
+    fn increment(&mut self, counter: &str) -> io::Result<u64> {
+        let length = counter.len();
+        let request = format!("*2\r\n$4\r\nINCR\r\n${length}\r\n{counter}\r\n");
+        self.stream.get_mut().write_all(request.as_bytes())?;
         let mut line = String::new();
         self.stream.read_line(&mut line)?;
         line.strip_prefix(':')

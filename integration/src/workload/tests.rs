@@ -34,6 +34,7 @@ fn run(connections: Vec<Vec<u64>>) -> Report {
     let limit = Duration::from_millis(300);
     counter::run(
         service.path(),
+        "counter",
         Duration::ZERO,
         limit,
         Path::new("/nonexistent"),

@@ -4,6 +4,7 @@
 //! testbed can be made (not root, packages not to be had) each is ignored, with the reason.
 //! `cargo test --test e2e -- NAME` runs those whose name contains NAME.
 
+mod connections;
 mod engine;
 mod expect;
 mod faults;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         testbed::all(),
         runtime::all(),
         migration::all(),
+        connections::all(),
         refusal::all(),
         engine::all(),
         faults::all(),

@@ -19,22 +19,6 @@ const SETTLE: Duration = Duration::from_millis(400);
 
 pub fn all() -> Vec<Scenario> {
     vec![
-        Scenario::new("migration::client_on_a_third_node", |testbed| {
-            with_client(testbed, "client", 4)
-        }),
-        Scenario::new("migration::client_on_a_third_node_ipv6", |testbed| {
-            with_client(testbed, "client", 6)
-        }),
-        Scenario::new("migration::client_on_the_source", |testbed| {
-            with_client(testbed, "a", 4)
-        }),
-        Scenario::new("migration::client_on_the_destination", |testbed| {
-            with_client(testbed, "b", 4)
-        }),
-        Scenario::new(
-            "migration::there_and_back_and_further",
-            there_and_back_and_further,
-        ),
         Scenario::new("migration::nothing_is_left", nothing_is_left),
         Scenario::new("migration::source_is_held", source_is_held),
         Scenario::new("migration::several_containers", several_containers),
@@ -48,7 +32,6 @@ pub fn all() -> Vec<Scenario> {
             finished_init_container,
         ),
         Scenario::new("migration::crash_after_arrival", crash_after_arrival),
-        Scenario::new("migration::new_address_serves", new_address_serves),
     ]
 }
 
@@ -91,50 +74,6 @@ pub fn finish(client: Client) -> Result<u64> {
         .last()
         .context("the client got no answer")?
         .value)
-}
-
-fn with_client(testbed: &Testbed, place: &str, family: u8) -> Result<()> {
-    need_daemon(testbed)?;
-    let (a, b, _) = three(testbed)?;
-    let pod = redis::pod("redis-0", "mycedrive");
-    let source = a.run_pod(&pod)?;
-    redis::fill(a, &source, 8)?;
-    let address = if family == 6 {
-        &source.more_ips[0]
-    } else {
-        &source.ip
-    };
-    let client = client(testbed.node(place)?, address)?;
-    let destination = migrate(a, b, &pod)?;
-    let last = finish(client)?;
-    let counter = expect::exec(b, &destination, "redis", &["redis-cli", "get", "counter"])?;
-    expect::equal("counter", counter, last.to_string())?;
-    expect::equal(
-        "keys",
-        expect::exec(b, &destination, "redis", &["redis-cli", "dbsize"])?.as_str(),
-        "129",
-    )
-}
-
-/// A to B, back to A, on to C, with one client that stays through the first two moves of its pod.
-fn there_and_back_and_further(testbed: &Testbed) -> Result<()> {
-    need_daemon(testbed)?;
-    let (a, b, outside) = three(testbed)?;
-    let c = testbed.node("c")?;
-    let pod = redis::pod("redis-0", "mycedrive");
-    let mut here = a.run_pod(&pod)?;
-    let mut last = 0;
-    for (from, to) in [(a, b), (b, a), (a, c)] {
-        let client = client(outside, &here.ip)?;
-        let there = migrate(from, to, &pod)?;
-        let value = finish(client)?;
-        ensure!(value > last, "the counter went back from {last} to {value}");
-        last = value;
-        from.stop_pod(&here, GRACE)?;
-        here = there;
-    }
-    let counter = expect::exec(c, &here, "redis", &["redis-cli", "get", "counter"])?;
-    expect::equal("counter", counter, last.to_string())
 }
 
 fn nothing_is_left(testbed: &Testbed) -> Result<()> {
@@ -405,23 +344,4 @@ fn crash_after_arrival(testbed: &Testbed) -> Result<()> {
         expect::exec(b, &destination, "redis", &["redis-cli", "get", "key"])?.as_str(),
         "",
     )
-}
-
-fn new_address_serves(testbed: &Testbed) -> Result<()> {
-    need_daemon(testbed)?;
-    let (a, b, outside) = three(testbed)?;
-    let pod = redis::pod("redis-0", "mycedrive");
-    let source = a.run_pod(&pod)?;
-    let old = client(outside, &source.ip)?;
-    let destination = migrate(a, b, &pod)?;
-    for address in [&destination.ip, &destination.more_ips[0]] {
-        expect::equal(
-            "pong",
-            outside
-                .sh(&format!("redis-cli -h {address} ping"))?
-                .as_str(),
-            "PONG",
-        )?;
-    }
-    finish(old).map(drop)
 }

@@ -1,0 +1,90 @@
+//! Networks that let a node send with its own pods' addresses only.
+
+use anyhow::{Result, ensure};
+use mycedrive_integration::{Node, Testbed};
+
+use super::{address, all_clean, counter};
+use crate::migration::{client, finish, migrate};
+use crate::world::{Scenario, need_daemon, three};
+use mycedrive_integration::workload::redis;
+
+pub fn all() -> Vec<Scenario> {
+    vec![Scenario::new(
+        "connections::filtered_source_addresses",
+        filtered_source_addresses,
+    )]
+}
+
+/// Drops, and counts, what a node's pods send with an address that is not of that node, as CNI
+/// plugins against forged addresses do; strict reverse-path checks besides.
+const FILTER: &str = "
+nft -f - <<END
+table inet forged {
+  counter dropped { }
+  chain prerouting {
+    type filter hook prerouting priority raw;
+    iifname cni0 ip saddr != 10.88.NUMBER.0/24 counter name dropped drop
+    iifname cni0 ip6 saddr != { fd88:0:0:NUMBER::/64, fe80::/10, :: } counter name dropped drop
+  }
+}
+END
+echo 1 >/proc/sys/net/ipv4/conf/all/rp_filter
+";
+const UNDO: &str = "
+nft delete table inet forged
+echo 0 >/proc/sys/net/ipv4/conf/all/rp_filter
+";
+
+/// Old addresses are used in the old pod only, so nothing is dropped and both moves work.
+fn filtered_source_addresses(testbed: &Testbed) -> Result<()> {
+    need_daemon(testbed)?;
+    let workers: Vec<&Node> = testbed.workers().collect();
+    for (node, number) in workers.iter().zip(1..) {
+        node.sh(&FILTER.replace("NUMBER", &format!("{number}")))?;
+    }
+    let moved = moves(testbed, &workers);
+    for node in workers {
+        node.sh(UNDO)?;
+    }
+    moved
+}
+
+fn moves(testbed: &Testbed, workers: &[&Node]) -> Result<()> {
+    let (a, b, outside) = three(testbed)?;
+    let pod = redis::pod("redis-0", "mycedrive");
+    let source = a.run_pod(&pod)?;
+    client(outside, &source.ip).and_then(finish)?;
+    let mut clients = Vec::new();
+    for version in [4, 6] {
+        let name = format!("ipv{version}");
+        clients.push(counter(outside, address(&source, version)?, &name)?);
+    }
+    migrate(a, b, &pod)?;
+    let c = testbed.node("c")?;
+    let destination = migrate(b, c, &pod)?;
+    all_clean(clients)?;
+    // The filter does what it is for.
+    for node in workers {
+        let dropped = node.sh("nft list counter inet forged dropped")?;
+        ensure!(
+            dropped.contains("packets 0 "),
+            "{} dropped packets: {dropped}",
+            node.name()
+        );
+    }
+    c.sh(&format!(
+        "for ns in /run/netns/*; do
+           if nsenter --net=$ns ip -o address | grep -q ' {}/'; then
+             nsenter --net=$ns ip address add 10.99.9.9/32 dev lo
+             nsenter --net=$ns ping -c 1 -W 1 -I 10.99.9.9 10.77.0.100 || true
+           fi
+         done",
+        destination.ip
+    ))?;
+    let dropped = c.sh("nft list counter inet forged dropped")?;
+    ensure!(
+        !dropped.contains("packets 0 "),
+        "a forged address was not dropped: {dropped}"
+    );
+    Ok(())
+}
