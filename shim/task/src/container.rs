@@ -359,6 +359,18 @@ impl Container {
         self.send_exit("", pid, exit);
     }
 
+    /// Reports the exit of an init that never ran and was ended by its removal from runc.
+    pub async fn report_unused(&self, pid: u32) {
+        const PATIENCE: std::time::Duration = std::time::Duration::from_secs(5);
+        let Some(watch) = self.init.exit_watch() else {
+            return;
+        };
+        match tokio::time::timeout(PATIENCE, reaper::exited(watch)).await {
+            Ok(exit) => self.send_exit("", pid, exit),
+            Err(_) => warn!(id = %self.id, "its init is still there after its removal"),
+        }
+    }
+
     fn send_exit(&self, exec_id: &str, pid: u32, exit: Exit) {
         let id = if exec_id.is_empty() {
             &self.id

@@ -17,7 +17,11 @@ pub enum Error {
     /// A container or exec of that id is here already.
     #[error("{0}: already exists")]
     AlreadyExists(String),
-    /// The container is not in a state that allows the call.
+    /// The call does not fit where the process is in its life. It has no code of its own under
+    /// containerd's own shim, and so not here.
+    #[error("{0}")]
+    State(String),
+    /// Something beside the process's own life does not allow the call.
     #[error("{0}")]
     Precondition(String),
     /// The request is malformed.
@@ -99,7 +103,8 @@ impl Error {
             Self::Invalid(_) => Code::INVALID_ARGUMENT,
             Self::Unavailable(_) => Code::UNAVAILABLE,
             Self::Unimplemented(_) => Code::UNIMPLEMENTED,
-            Self::Runc { .. }
+            Self::State(_)
+            | Self::Runc { .. }
             | Self::Io { .. }
             | Self::Engine(_)
             | Self::Network(_)

@@ -86,6 +86,8 @@ impl Process {
         if inner.stdin_closed {
             attached.close_stdin();
         }
+        // An earlier start may have failed.
+        self.ended.send_replace(None);
         inner.pid = pid;
         inner.reaped = Some(reaped);
         inner.attached = Some(attached);
@@ -98,6 +100,11 @@ impl Process {
         inner.pid = 0;
         inner.reaped = None;
         inner.attached.take()
+    }
+
+    /// The watch for its exit, if there is a process.
+    pub fn exit_watch(&self) -> Option<ExitWatch> {
+        self.inner().reaped.clone()
     }
 
     /// Takes the streams, to drain them.
@@ -148,7 +155,6 @@ impl Process {
         }
         match Errno::last() {
             Errno::ESRCH => Err(finished()),
-            Errno::EINVAL => Err(Error::Invalid(format!("signal {signal}: no such signal"))),
             error => Err(Error::io(format!("send signal {signal} to {}", self.name))(
                 error,
             )),
@@ -165,6 +171,12 @@ impl Process {
         self.step(Step::Exit(exit))?;
         self.ended.send_replace(Some(exit));
         Ok(())
+    }
+
+    /// Its start failed: those who wait for its end learn that there will be none. It stays
+    /// created, and may be started again.
+    pub fn start_failed(&self) {
+        self.ended.send_replace(Some(Exit::never()));
     }
 
     /// It was removed: those who still wait get `exit`.

@@ -1,5 +1,7 @@
 //! Mounts and unmounts a container's root file system.
 
+mod idmap;
+
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, thread};
@@ -8,6 +10,7 @@ use containerd_shim::protos::types::mount::Mount as MountMessage;
 use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
+use self::idmap::{IdMap, MappedLayers};
 use crate::error::{Error, Result};
 
 /// One mount of the root file system, as containerd describes it.
@@ -156,13 +159,27 @@ fn mount_one(one: &Mount, target: &Path) -> Result<(), Errno> {
     let Parsed {
         flags,
         propagation,
-        data,
+        mut data,
     } = parse(&one.options);
+    let map = IdMap::take(&mut data)?;
+    let layers = match &map {
+        Some(map) if one.kind == "overlay" => Some(MappedLayers::new(
+            map,
+            &common_directory(&data),
+            target.with_file_name("mapped-layers"),
+            &mut data,
+        )?),
+        _ => None,
+    };
     let joined = data.join(",");
     if joined.len() < PAGE - 1 {
         mount_flags(one, target, flags, &joined)?;
     } else {
         mount_from(&common_directory(&data), one, target, flags, data)?;
+    }
+    match map {
+        Some(map) if layers.is_none() => map.bind(target, target)?,
+        _ => {}
     }
     for flag in propagation {
         mount(None::<&str>, target, None::<&str>, flag, None::<&str>)?;

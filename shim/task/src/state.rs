@@ -21,6 +21,14 @@ impl Exit {
             at: SystemTime::now(),
         }
     }
+
+    /// The end of what never ran: 0, at no time (protobuf's and the epoch's beginning).
+    pub fn never() -> Self {
+        Self {
+            code: 0,
+            at: SystemTime::UNIX_EPOCH,
+        }
+    }
 }
 
 /// Where a process is in its life. An exec only knows Created, Running, Exited and Deleted.
@@ -88,7 +96,7 @@ impl State {
             (Exited(_), Step::Exit(_)) => {
                 Err(Error::NotFound(format!("{who}: process already finished")))
             }
-            _ => Err(Error::Precondition(format!(
+            _ => Err(Error::State(format!(
                 "cannot {} {who}: it is {}",
                 step.name(),
                 self.name()

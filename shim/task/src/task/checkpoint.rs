@@ -20,7 +20,7 @@ pub async fn checkpoint(pod: &Arc<Pod>, req: &CheckpointTaskRequest) -> Result<(
     let _op = container.init.op.lock().await;
     let state = container.init.state();
     if !matches!(state, State::Running | State::Paused) {
-        return Err(Error::Precondition(format!(
+        return Err(Error::State(format!(
             "cannot checkpoint container {}: it is {}",
             req.id,
             state.name()

@@ -33,6 +33,8 @@ pub async fn kill(pod: &Arc<Pod>, req: &KillRequest) -> Result<()> {
             }
             Ok(())
         }
+        // To runc `all` means that it does not matter whether it runs.
+        State::Exited(_) if req.all => kill_by_runc(&container, req.signal, req.all).await,
         State::Exited(_) | State::Deleted => Err(Error::NotFound(format!(
             "container {}: process already finished",
             container.id
@@ -98,7 +100,7 @@ pub async fn update(pod: &Pod, req: &UpdateTaskRequest) -> Result<()> {
             )));
         }
         State::Exited(_) | State::Deleted => {
-            return Err(Error::Precondition(format!(
+            return Err(Error::State(format!(
                 "cannot update container {}: it is stopped",
                 req.id
             )));
@@ -122,6 +124,14 @@ fn with<T>(container: &Container, exec_id: &str, what: impl Fn(&Process) -> T) -
 /// ResizePty.
 pub fn resize(pod: &Pod, req: &ResizePtyRequest) -> Result<()> {
     let container = pod.container(&req.id)?;
+    if !req.exec_id.is_empty()
+        && let State::Exited(_) | State::Deleted = container.exec(&req.exec_id)?.state()
+    {
+        return Err(Error::State(format!(
+            "cannot resize the terminal of exec {} of container {}: it is stopped",
+            req.exec_id, req.id
+        )));
+    }
     with(&container, &req.exec_id, |process| {
         process.resize(req.width, req.height)
     })?

@@ -13,7 +13,7 @@ use crate::events::timestamp;
 use crate::migration;
 use crate::pod::{Ended, Pod};
 use crate::spec::annotation;
-use crate::state::{Exit, Step};
+use crate::state::{Exit, State, Step};
 
 /// Delete.
 pub async fn delete(pod: &Arc<Pod>, req: &DeleteRequest) -> Result<DeleteResponse> {
@@ -38,6 +38,7 @@ async fn delete_init(pod: &Arc<Pod>, container: &Arc<Container>) -> Result<Delet
     let _op = container.init.op.lock().await;
     container.init.allows(Step::Delete)?;
     let pid = container.reported_pid();
+    let unused = container.init.state() == State::Created;
     let streams = container.init.take_streams();
     let drained = async {
         if let Some(streams) = streams {
@@ -47,6 +48,9 @@ async fn delete_init(pod: &Arc<Pod>, container: &Arc<Container>) -> Result<Delet
     let (deleted, ()) = tokio::join!(container.delete_from_runc(), drained);
     deleted?;
     container.unmount_rootfs()?;
+    if unused {
+        container.report_unused(pid).await;
+    }
     container.init.step(Step::Delete)?;
     let exit = container.init.exit();
     container.init.removed(Exit::now(0));

@@ -4,6 +4,7 @@ use std::fs;
 
 use containerd_shim::api::ExecProcessRequest;
 use containerd_shim::protos::events::task::TaskExecAdded;
+use serde_json::{Map, Value};
 
 use crate::container::Container;
 use crate::error::{Error, Result};
@@ -20,13 +21,29 @@ pub fn exec(pod: &Pod, req: &ExecProcessRequest) -> Result<()> {
         return Err(Error::Invalid(format!("exec id {:?}", req.exec_id)));
     }
     refuse_when_away(pod, &container)?;
+    if container.exec(&req.exec_id).is_ok() {
+        return Err(Error::AlreadyExists(format!(
+            "exec {} of container {}",
+            req.exec_id, req.id
+        )));
+    }
     if let State::Exited(_) | State::Deleted = container.init.state() {
-        return Err(Error::Precondition(format!(
+        return Err(Error::State(format!(
             "cannot exec in container {}: it is stopped",
             req.id
         )));
     }
+    if container.init.state() == State::Paused {
+        return Err(Error::State(format!(
+            "cannot exec in container {}: it is paused",
+            req.id
+        )));
+    }
     let name = format!("exec {} of container {}", req.exec_id, req.id);
+    let mut process: Map<String, Value> = serde_json::from_slice(&req.spec.value)
+        .map_err(|error| Error::decode(format!("the process of {name}"), error))?;
+    process.insert("terminal".to_owned(), req.terminal.into());
+    let process = Value::Object(process).to_string();
     let stdio = Stdio {
         stdin: req.stdin.clone(),
         stdout: req.stdout.clone(),
@@ -34,10 +51,8 @@ pub fn exec(pod: &Pod, req: &ExecProcessRequest) -> Result<()> {
         terminal: req.terminal,
     };
     container.add_exec(Process::new(&req.exec_id, name, stdio, State::Created))?;
-    let (process, _) = container.exec_files(&req.exec_id);
-    // The value is the OCI process as JSON.
-    if let Err(error) = fs::write(&process, &req.spec.value).map_err(Error::path("write", &process))
-    {
+    let (file, _) = container.exec_files(&req.exec_id);
+    if let Err(error) = fs::write(&file, process).map_err(Error::path("write", &file)) {
         container.remove_exec(&req.exec_id);
         return Err(error);
     }

@@ -31,9 +31,21 @@ pub async fn start(pod: &Arc<Pod>, req: &StartRequest) -> Result<StartResponse> 
 async fn start_exec(pod: &Pod, container: &Arc<Container>, exec_id: &str) -> Result<u32> {
     let exec = container.exec(exec_id)?;
     let _op = exec.op.lock().await;
+    if let State::Exited(_) | State::Deleted = container.init.state() {
+        return Err(Error::Precondition(format!(
+            "cannot start {}: the container's init process is not running",
+            exec.name
+        )));
+    }
     exec.allows(Step::Run)?;
     super::exec::refuse_when_away(pod, container)?;
-    let pid = container.launch_exec(&exec).await? as u32;
+    let pid = match container.launch_exec(&exec).await {
+        Ok(pid) => pid as u32,
+        Err(error) => {
+            exec.start_failed();
+            return Err(error);
+        }
+    };
     pod.events.send(TaskExecStarted {
         container_id: container.id.clone(),
         exec_id: exec_id.to_owned(),

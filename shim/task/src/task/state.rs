@@ -25,23 +25,38 @@ fn status(state: State) -> Status {
     }
 }
 
+/// Of an exec: while its container is paused it is paused too.
+fn exec_status(container: State, exec: State) -> Status {
+    match container {
+        State::Paused => Status::PAUSED,
+        _ => status(exec),
+    }
+}
+
 /// State.
 pub fn state(pod: &Pod, req: &StateRequest) -> Result<StateResponse> {
     let container = pod.container(&req.id)?;
+    let init = container.init.state();
     let exec;
-    let (process, pid) = if req.exec_id.is_empty() {
-        (&container.init, container.reported_pid())
+    let (process, id, pid, status) = if req.exec_id.is_empty() {
+        (
+            &container.init,
+            &req.id,
+            container.reported_pid(),
+            status(init),
+        )
     } else {
         exec = container.exec(&req.exec_id)?;
-        (&*exec, exec.pid() as u32)
+        let status = exec_status(init, exec.state());
+        (&*exec, &req.exec_id, exec.pid() as u32, status)
     };
     let exit = process.exit();
     Ok(StateResponse {
-        id: req.id.clone(),
+        id: id.clone(),
         exec_id: req.exec_id.clone(),
         bundle: container.bundle.display().to_string(),
         pid,
-        status: status(process.state()).into(),
+        status: status.into(),
         stdin: process.stdio.stdin.clone(),
         stdout: process.stdio.stdout.clone(),
         stderr: process.stdio.stderr.clone(),
@@ -117,9 +132,13 @@ pub fn stats(pod: &Pod, req: &StatsRequest) -> Result<StatsResponse> {
     let container = pod.container(&req.id)?;
     let stats = match (container.init.state(), container.cgroup()) {
         (State::Waiting | State::Held, Err(_)) => stats::empty()?,
-        (State::Exited(_) | State::Deleted, _) => {
+        (State::Deleted, _) => {
             return Err(Error::NotFound(format!("cgroup of container {}", req.id)));
         }
+        // Its cgroup stays until Delete, except after a checkpoint that ended it.
+        (State::Exited(_), cgroup) => cgroup
+            .and_then(|cgroup| stats::of(&cgroup))
+            .or_else(|_| stats::empty())?,
         (_, cgroup) => stats::of(&*cgroup?)?,
     };
     Ok(StatsResponse {
