@@ -1,6 +1,7 @@
 //! The container runtime interface, called as kubelet calls it.
 
 mod client;
+mod more_calls;
 mod pod;
 
 #[allow(missing_docs, clippy::pedantic)]

@@ -95,6 +95,11 @@ pub(crate) fn create_link(testbed: &str, node: &str, index: u8) -> Result<()> {
     Ok(())
 }
 
+/// Removes a node's namespace, and its link with it.
+pub(crate) fn remove_link(testbed: &str, node: &str) -> Result<()> {
+    ip(&["netns", "delete", &namespace(testbed, node)]).map(drop)
+}
+
 /// Tells a node the way to the pods of another one.
 pub(crate) fn add_pod_route(testbed: &str, node: &str, other: u8) -> Result<()> {
     let own = namespace(testbed, node);

@@ -4,6 +4,7 @@ mod config;
 mod control;
 mod create;
 mod pods;
+mod power;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

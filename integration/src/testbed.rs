@@ -197,6 +197,23 @@ impl Testbed {
         remove_all(name)
     }
 
+    /// Cuts a node's power and starts it again: its disk stays, all else is new. Ready when
+    /// containerd answers.
+    pub fn reboot(&mut self, name: &str) -> Result<()> {
+        let name = self.node(name)?.name().to_owned();
+        let state = state_dir(&self.name);
+        let workers: Vec<u8> = self.workers().map(Node::index).collect();
+        for node in self.nodes.iter_mut().filter(|node| node.name() == name) {
+            node.power_off()?;
+            node.power_on(&state)?;
+            for other in workers.iter().filter(|other| **other != node.index()) {
+                network::add_pod_route(&self.name, &name, *other)?;
+            }
+        }
+        self.write_state()?;
+        self.node(&name)?.wait_ready()
+    }
+
     /// Lets the nodes run on when this is dropped.
     pub fn keep(mut self) {
         self.owned = false;

@@ -17,7 +17,7 @@ use crate::{Error, Result};
 /// kubelet's deadline for a start, which is when a pod arrives from another node.
 const START_TIME: Duration = Duration::from_secs(120);
 /// kubelet gives the other calls two minutes as well; here an answer later than this is a failure.
-const CALL_TIME: Duration = Duration::from_secs(20);
+pub(super) const CALL_TIME: Duration = Duration::from_secs(60);
 
 /// A connection to a node's containerd. Cheap to clone. Must not be used from asynchronous code.
 #[derive(Debug, Clone)]
@@ -62,7 +62,7 @@ impl Cri {
         })
     }
 
-    fn call<Q, A, F>(
+    pub(super) fn call<Q, A, F>(
         &self,
         call: &'static str,
         time: Duration,

@@ -102,7 +102,8 @@ impl Container {
         self
     }
 
-    pub(crate) fn config(&self, pod: &Pod, attempt: u32) -> ContainerConfig {
+    /// What kubelet passes to `CreateContainer`.
+    pub fn config(&self, pod: &Pod, attempt: u32) -> ContainerConfig {
         let security = LinuxContainerSecurityContext {
             privileged: self.privileged,
             namespace_options: Some(pod.namespaces()),
@@ -273,7 +274,8 @@ impl Pod {
         &self.name
     }
 
-    pub(crate) fn handler_name(&self) -> &str {
+    /// Name of its runtime handler.
+    pub fn handler_name(&self) -> &str {
         &self.handler
     }
 
@@ -300,6 +302,7 @@ impl Pod {
             network: network.into(),
             pid: pid.into(),
             ipc: NamespaceMode::Pod.into(),
+            ..NamespaceOption::default()
         }
     }
 
@@ -315,7 +318,8 @@ impl Pod {
         labels
     }
 
-    pub(crate) fn config(&self) -> PodSandboxConfig {
+    /// What kubelet passes to `RunPodSandbox`.
+    pub fn config(&self) -> PodSandboxConfig {
         PodSandboxConfig {
             metadata: Some(PodSandboxMetadata {
                 name: self.name.clone(),

@@ -206,35 +206,49 @@ impl Plan<'_> {
             clock_offset: self.clock_offset,
             services,
         };
-        let file = self.state.join(format!("{}.init.json", self.name));
+        let file = init_file(self.name, &self.state);
         let text = serde_json::to_string_pretty(&config).map_err(|error| Error::State {
             path: file.clone(),
             reason: error.to_string(),
         })?;
         fs::write(&file, text).map_err(Error::file("write", &file))?;
-        let log = self.own.join("log/testbed/init.log");
-        let errors = fs::File::create(&log).map_err(Error::file("make", &log))?;
-        let program = binary_dir()?.join("testbed");
-        let output = Command::new(&program)
-            .arg("init")
-            .arg(&file)
-            .stdin(Stdio::null())
-            .stderr(errors)
-            .output()
-            .map_err(|source| Error::Spawn {
-                command: program.display().to_string(),
-                source,
-            })?;
-        String::from_utf8_lossy(&output.stdout)
-            .trim()
-            .parse()
-            .map_err(|_| self.died())
+        boot(self.name, &self.state, &self.own)
     }
 
     fn died(&self) -> Error {
-        let log = fs::read_to_string(self.own.join("log/testbed/init.log")).unwrap_or_default();
-        super::timed_out(format!("the start of node {}", self.name), 0, log.trim())
+        died(self.name, &self.own)
     }
+}
+
+/// Where the description of a node's first process is.
+fn init_file(name: &str, state: &Path) -> PathBuf {
+    state.join(format!("{name}.init.json"))
+}
+
+/// Starts the first process of a node that was described before; answers with its pid.
+pub(super) fn boot(name: &str, state: &Path, own: &Path) -> Result<i32> {
+    let log = own.join("log/testbed/init.log");
+    let errors = fs::File::create(&log).map_err(Error::file("make", &log))?;
+    let program = binary_dir()?.join("testbed");
+    let output = Command::new(&program)
+        .arg("init")
+        .arg(init_file(name, state))
+        .stdin(Stdio::null())
+        .stderr(errors)
+        .output()
+        .map_err(|source| Error::Spawn {
+            command: program.display().to_string(),
+            source,
+        })?;
+    String::from_utf8_lossy(&output.stdout)
+        .trim()
+        .parse()
+        .map_err(|_| died(name, own))
+}
+
+pub(super) fn died(name: &str, own: &Path) -> Error {
+    let log = fs::read_to_string(own.join("log/testbed/init.log")).unwrap_or_default();
+    super::timed_out(format!("the start of node {name}"), 0, log.trim())
 }
 
 fn make_dir(path: &Path) -> Result<()> {
