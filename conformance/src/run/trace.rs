@@ -1,0 +1,121 @@
+//! What was seen of a script.
+
+use crate::api::Event;
+use crate::script::Step;
+
+/// One call and what could be seen of it.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// The call.
+    pub step: Step,
+    /// The situation in which it was made.
+    pub before: String,
+    /// `ok …`, or the name of the error's code.
+    pub answer: String,
+    /// The error's text, which is not compared.
+    pub message: String,
+    /// The states after it.
+    pub after: Vec<String>,
+}
+
+/// All that was seen of a script.
+#[derive(Clone, Debug)]
+pub struct Trace {
+    /// The calls.
+    pub records: Vec<Record>,
+    /// The container's events, in their order.
+    pub events: Vec<String>,
+    /// Events of a task that came after the one of its removal.
+    pub late: Vec<String>,
+    /// What each process wrote.
+    pub outputs: Vec<String>,
+}
+
+impl Trace {
+    /// Events, the late ones at the end.
+    pub fn all_events(&self) -> Vec<String> {
+        [self.events.clone(), self.late.clone()].concat()
+    }
+}
+
+/// Texts of events, in their order but for exits of execs that follow each other directly: those of
+/// processes that end together have none.
+pub fn canonical(
+    events: &[Event],
+    id: &str,
+    label: impl Fn(u32) -> String,
+) -> (Vec<String>, Vec<String>) {
+    let mut texts: Vec<(bool, String)> = Vec::new();
+    let mut late = Vec::new();
+    let mut deleted = false;
+    for event in events {
+        let process = if event.process == id {
+            "init"
+        } else {
+            &event.process
+        };
+        let pid = match event.pid {
+            0 => String::new(),
+            pid => format!("pid {}", label(pid)),
+        };
+        let words = [event.topic.as_str(), process, &pid, &event.detail];
+        let text = words
+            .into_iter()
+            .filter(|word| !word.is_empty())
+            .collect::<Vec<_>>()
+            .join(" ");
+        match event.topic.as_str() {
+            "/tasks/delete" => deleted = true,
+            "/tasks/create" => deleted = false,
+            _ if deleted => {
+                late.push(text);
+                continue;
+            }
+            _ => {}
+        }
+        let exec_exit = event.topic == "/tasks/exit" && event.process != id;
+        texts.push((exec_exit, text));
+    }
+    for group in texts.chunk_by_mut(|a, b| a.0 && b.0) {
+        group.sort();
+    }
+    (texts.into_iter().map(|(_, text)| text).collect(), late)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(topic: &str, process: &str) -> Event {
+        Event {
+            topic: topic.to_owned(),
+            container: "c".to_owned(),
+            process: process.to_owned(),
+            pid: 0,
+            detail: String::new(),
+        }
+    }
+
+    #[test]
+    fn execs_that_end_together_have_no_order_and_init_is_last() {
+        let exit = |process| event("/tasks/exit", process);
+        let (texts, late) = canonical(&[exit("e2"), exit("e1"), exit("c")], "c", |_| String::new());
+        assert_eq!(
+            texts,
+            ["/tasks/exit e1", "/tasks/exit e2", "/tasks/exit init"]
+        );
+        assert!(late.is_empty());
+    }
+
+    #[test]
+    fn what_comes_after_the_removal_is_late_until_the_next_task() {
+        let events = [
+            event("/tasks/delete", ""),
+            event("/tasks/exit", "c"),
+            event("/tasks/create", ""),
+        ];
+        let (texts, late) = canonical(&events, "c", |_| String::new());
+        assert_eq!(texts, ["/tasks/delete", "/tasks/create"]);
+        assert_eq!(late, ["/tasks/exit init"]);
+    }
+}
