@@ -7,8 +7,8 @@ mod moves;
 
 use crate::pump::{Pump, read_all};
 use crate::support::{Nets, old};
-use mycedrive_connection::Error;
 use mycedrive_connection::repair::{Helper, HelperOptions, Purpose, Saved};
+use mycedrive_connection::{Error, Route, Tun};
 use mycedrive_dmtcp_wire::{Reply, Request};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -80,7 +80,7 @@ impl Move {
     fn new<T>(nets: &Nets, sockets: Vec<OwnedFd>, locked: impl FnOnce() -> T) -> Move {
         let (a, b) = (nets.a.pod(), nets.b.pod());
         a.prepare_source(&old()).unwrap();
-        let from = File::from(a.open_tun().unwrap());
+        let from = File::from(a.open_tun(Tun::Source).unwrap());
         let here = Place::new(nets.a.pod());
         let refused = here.helper.begin(Purpose::Move);
         assert!(matches!(refused, Err(Error::NotLocked)), "{refused:?}");
@@ -108,7 +108,7 @@ impl Move {
         let refused = there.helper.restore(Saved::decode(&saved).unwrap());
         assert!(matches!(refused, Err(Error::NotLocked)), "{refused:?}");
         b.lock_destination().unwrap();
-        b.adopt(&old(), None).unwrap();
+        b.adopt(Route::FIRST, &old(), None).unwrap();
         there
             .helper
             .restore(Saved::decode(&saved).unwrap())
@@ -120,7 +120,7 @@ impl Move {
         assert_eq!(there.helper.wait_restored(LONG).unwrap(), 1);
         Move {
             from,
-            to: File::from(b.open_tun().unwrap()),
+            to: File::from(b.open_tun(Tun::Route(Route::FIRST)).unwrap()),
             sockets,
             b: there,
             _process: process,
