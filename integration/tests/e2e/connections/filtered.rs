@@ -20,9 +20,11 @@ pub fn all() -> Vec<Scenario> {
 const FILTER: &str = "
 nft -f - <<END
 table inet forged {
+  counter seen { }
   counter dropped { }
   chain prerouting {
     type filter hook prerouting priority raw;
+    iifname cni0 counter name seen
     iifname cni0 ip saddr != 10.88.NUMBER.0/24 counter name dropped drop
     iifname cni0 ip6 saddr != { fd88:0:0:NUMBER::/64, fe80::/10, :: } counter name dropped drop
   }
@@ -60,11 +62,15 @@ fn moves(testbed: &Testbed, workers: &[&Node]) -> Result<()> {
         clients.push(counter(outside, address(&source, version)?, &name)?);
     }
     migrate(a, b, &pod)?;
-    let c = testbed.node("c")?;
-    let destination = migrate(b, c, &pod)?;
+    migrate(b, testbed.node("c")?, &pod)?;
     all_clean(clients)?;
-    // The filter does what it is for.
     for node in workers {
+        let seen = node.sh("nft list counter inet forged seen")?;
+        ensure!(
+            !seen.contains("packets 0 "),
+            "the filter of {} sees nothing of its pods",
+            node.name()
+        );
         let dropped = node.sh("nft list counter inet forged dropped")?;
         ensure!(
             dropped.contains("packets 0 "),
@@ -72,19 +78,5 @@ fn moves(testbed: &Testbed, workers: &[&Node]) -> Result<()> {
             node.name()
         );
     }
-    c.sh(&format!(
-        "for ns in /run/netns/*; do
-           if nsenter --net=$ns ip -o address | grep -q ' {}/'; then
-             nsenter --net=$ns ip address add 10.99.9.9/32 dev lo
-             nsenter --net=$ns ping -c 1 -W 1 -I 10.99.9.9 10.77.0.100 || true
-           fi
-         done",
-        destination.ip
-    ))?;
-    let dropped = c.sh("nft list counter inet forged dropped")?;
-    ensure!(
-        !dropped.contains("packets 0 "),
-        "a forged address was not dropped: {dropped}"
-    );
     Ok(())
 }
