@@ -29,11 +29,13 @@ pub fn all() -> Vec<Scenario> {
     let both = &["criu", "dmtcp"][..];
     let dmtcp = &["dmtcp"][..];
     let bodies: [(&str, Body, &[&'static str]); 11] = [
-        ("redis", redis_goes_on, both),
         ("paused", paused, both),
         ("exit", exit_after_checkpoint, both),
-        ("user", user_and_read_only_root, both),
-        ("processes", processes, both),
+        // After CRIU's restore of a task without a network the loopback interface is down, and
+        // what is not root it dumps only with CAP_SYS_RESOURCE: see `migration` for CRIU.
+        ("redis", redis_goes_on, dmtcp),
+        ("user", user_and_read_only_root, dmtcp),
+        ("processes", processes, dmtcp),
         // What only DMTCP puts between containerd and the program.
         ("ends", ends_as_the_bare_program, dmtcp),
         ("unfit", unfit, dmtcp),
@@ -115,7 +117,8 @@ fn exec(node: &Node, command: &str) -> Result<String> {
 
 fn checkpoint(node: &Node) -> Result<()> {
     node.sh(&format!(
-        "{CTR} ctr c checkpoint --task t localhost/checkpoint:1"
+        "{CTR} ctr i rm localhost/checkpoint:1 >/dev/null 2>&1 || true; \
+         ctr c checkpoint --task t localhost/checkpoint:1"
     ))?;
     Ok(())
 }
@@ -123,8 +126,8 @@ fn checkpoint(node: &Node) -> Result<()> {
 /// Kills the task and makes it anew from the checkpoint.
 fn restore(node: &Node) -> Result<()> {
     node.sh(&format!(
-        "{CTR} ctr task rm -f t >/dev/null 2>&1; ctr c rm t; \
-         ctr c restore --live t localhost/checkpoint:1 >/dev/null 2>&1 </dev/null"
+        "{CTR} ctr task rm -f t >/dev/null 2>&1 || true; ctr c rm t; \
+         ctr c restore --live t localhost/checkpoint:1 2>&1 </dev/null"
     ))?;
     expect::equal("state", state(node)?.as_str(), "RUNNING")
 }
@@ -218,7 +221,12 @@ while True:
         "python",
         &format!("python3 -c '{program}'"),
     )?;
-    let number = || -> Result<u64> { Ok(exec(node, "cat /tmp/n")?.trim().parse().unwrap_or(0)) };
+    let number = || -> Result<u64> {
+        Ok(exec(node, "sh -c 'cat /tmp/n || echo 0'")?
+            .trim()
+            .parse()
+            .unwrap_or(0))
+    };
     expect::soon("the pipe", 10, || Ok(number()? > 3))?;
     checkpoint(node)?;
     let before = number()?;
@@ -234,7 +242,7 @@ fn ends_as_the_bare_program(node: &Node, engine: &str) -> Result<()> {
     let run = |command: &str| -> Result<String> {
         Ok(node.sh(&format!(
             "{CTR} ctr run --rm --annotation {ANNOTATION}={engine} --env WHO=me \
-             --runtime io.containerd.mycedrive.v2 localhost/python:1 t {command} 2>&1; echo code $?"
+             --runtime io.containerd.mycedrive.v2 localhost/python:1 t {command} 2>&1 && echo code 0 || echo code $?"
         ))?)
     };
     expect::contains(
@@ -300,13 +308,13 @@ fn unfit(node: &Node, engine: &str) -> Result<()> {
     expect::contains("reason", why, &["dmtcp", "statically linked"])
 }
 
-/// A program that ends at once with DMTCP's failure code is started again without it, once.
+/// A program that DMTCP gives up at once is started again without it, once.
 fn early_death(node: &Node, engine: &str) -> Result<()> {
     node.sh("rm -rf /srv/once; mkdir -p /srv/once")?;
     let program = "import os, sys, time
-preload = os.environ.get(\"LD_PRELOAD\", \"\")
-with open(\"/once/starts\", \"a\") as f: f.write(\"dmtcp\\n\" if \"dmtcp\" in preload else \"bare\\n\")
-if \"dmtcp\" in preload: os._exit(99)
+code = os.environ.get(\"DMTCP_FAIL_RC\")
+with open(\"/once/starts\", \"a\") as f: f.write(\"dmtcp\\n\" if code else \"bare\\n\")
+if code: os._exit(int(code))
 print(\"serving\", flush=True)
 while True: time.sleep(0.1)";
     let container = Container::new("main", "python", &["python3", "-c", program]).mount(
@@ -354,7 +362,8 @@ fn coordinator_killed(node: &Node, engine: &str) -> Result<()> {
         Ok(node.container_log(&second, "main")?.lines().count() > 2)
     })?;
     node.sh("kill -KILL $(pgrep -o -f '[d]mtcp_coordinator')")?;
-    expect::equal("exit code", expect::exit_code(node, &first, "main")?, 99)?;
+    let code = expect::exit_code(node, &first, "main")?;
+    ensure!((160..250).contains(&code), "exit code {code}");
     let lines = node.container_log(&second, "main")?.lines().count();
     expect::soon("more output of the other pod", 5, || {
         Ok(node.container_log(&second, "main")?.lines().count() > lines)

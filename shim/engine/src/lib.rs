@@ -231,6 +231,11 @@ pub trait Engine: Send + Sync {
     /// The container has ended, or was not made.
     fn ended(&self, _target: &Target) {}
 
+    /// The exit code of a program of this container that the engine gave up.
+    fn failure_code(&self, _target: &Target) -> Option<u32> {
+        None
+    }
+
     /// The container's program has died of the engine, which will not be tried with it again.
     fn failed(&self, _target: &Target, _reason: &str) {}
 

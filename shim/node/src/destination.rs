@@ -7,6 +7,7 @@
 
 mod annotations;
 mod drive;
+mod engines;
 mod finish;
 mod meeting;
 mod migration;

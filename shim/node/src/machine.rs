@@ -56,6 +56,27 @@ pub async fn criu_version() -> String {
         .unwrap_or_default()
 }
 
+/// Version of the DMTCP that the shims find, e.g. "4.2.0"; empty when there is none.
+pub async fn dmtcp_version() -> String {
+    for program in ["/opt/dmtcp/bin/dmtcp_launch", "dmtcp_launch"] {
+        let output = tokio::process::Command::new(program)
+            .arg("--version")
+            .output()
+            .await;
+        let text = output
+            .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+            .unwrap_or_default();
+        if let Some((_, version)) = text
+            .lines()
+            .next()
+            .and_then(|line| line.split_once("(DMTCP)"))
+        {
+            return version.trim().to_owned();
+        }
+    }
+    String::new()
+}
+
 /// Major and minor of a version such as "4.2" or "4.2.1".
 pub fn version(text: &str) -> Option<(u32, u32)> {
     let mut parts = text.split('.');

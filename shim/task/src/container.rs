@@ -91,6 +91,9 @@ pub struct Container {
     oom: Mutex<Option<tokio::task::AbortHandle>>,
     restored: Mutex<Option<Restored>>,
     carrier: Mutex<Carrier>,
+    /// Further writers of its output, so that a reader does not see an end between the end of a
+    /// program and its second start. See [`Self::rescue`].
+    held_output: Mutex<Vec<std::fs::File>>,
     /// When its program was started under an engine.
     started: Mutex<Option<Instant>>,
 }
@@ -159,6 +162,7 @@ impl Container {
             oom: Mutex::default(),
             restored: Mutex::default(),
             carrier: Mutex::default(),
+            held_output: Mutex::default(),
             started: Mutex::default(),
         }
     }
@@ -309,7 +313,9 @@ impl Container {
                 // Discarded, or a restore that was undone.
                 return;
             }
-            if container.rescue(exit).await {
+            let rescued = container.rescue(exit).await;
+            lock(&container.held_output).clear();
+            if rescued {
                 return;
             }
             if !container.spec.has_own_pid_namespace()

@@ -18,7 +18,7 @@ use crate::{EngineError, spec};
 
 /// The list.
 const LIST: &str = "mycedrive-dmtcp.json";
-/// The files, beside the list.
+/// Where the files are for `dmtcp_restart`. Before, they are beside the list.
 const FOLDER: &str = "dmtcp";
 const PREFIX: &str = "ckpt_";
 const SUFFIX: &str = ".dmtcp";
@@ -108,21 +108,13 @@ pub(super) fn complete(
     version: &str,
     peers: u32,
 ) -> Result<(), EngineError> {
-    let folder = directory.join(FOLDER);
-    fs::create_dir(&folder).map_err(EngineError::io("create", &folder))?;
     let mut list = List {
         version: version.to_owned(),
         peers,
         images: Vec::new(),
     };
     for name in names(partial)? {
-        let to = folder.join(&name);
-        if let Some(parent) = to.parent().filter(|parent| *parent != folder) {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .create(parent)
-                .map_err(EngineError::io("create", parent))?;
-        }
+        let to = directory.join(flat(&name));
         fs::rename(partial.join(&name), &to).map_err(EngineError::io("rename", &to))?;
         let file = regular(&to)?;
         let own = fs::Permissions::from_mode(0o600);
@@ -172,6 +164,28 @@ fn names(partial: &Path) -> Result<Vec<String>, EngineError> {
     names.retain(|name| is_name(name));
     names.sort();
     Ok(names)
+}
+
+/// How a file is called in a directory without others below it, which is what CRI archives.
+fn flat(name: &str) -> String {
+    name.replace('/', "%2F")
+}
+
+/// Moves a file of an image to where DMTCP looks for it, unless an earlier restore did.
+fn unfold(directory: &Path, folder: &Path, name: &str) -> Result<PathBuf, EngineError> {
+    let (from, to) = (directory.join(flat(name)), folder.join(name));
+    if let Some(parent) = to.parent() {
+        fs::DirBuilder::new()
+            .recursive(true)
+            .create(parent)
+            .map_err(EngineError::io("create", parent))?;
+    }
+    match fs::rename(&from, &to) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(EngineError::io("rename", &from)(error))
+        }
+        _ => Ok(to),
+    }
 }
 
 /// Whether a name is one of an image's, and leads nowhere else.
@@ -242,6 +256,10 @@ pub(super) fn verified(directory: &Path, user: u32) -> Result<Verified, EngineEr
         ));
     }
     let folder = directory.join(FOLDER);
+    fs::DirBuilder::new()
+        .recursive(true)
+        .create(&folder)
+        .map_err(EngineError::io("create", &folder))?;
     // What is mounted in the container is this directory, past those above it.
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755))
         .map_err(EngineError::io("change", &folder))?;
@@ -253,7 +271,7 @@ pub(super) fn verified(directory: &Path, user: u32) -> Result<Verified, EngineEr
                 format!("{:?} is not the name of an image", image.name),
             ));
         }
-        let at = folder.join(&image.name);
+        let at = unfold(directory, &folder, &image.name)?;
         let file = regular(&at)?;
         let size = file
             .metadata()

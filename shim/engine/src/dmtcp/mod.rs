@@ -51,8 +51,9 @@ use processes::Census;
 
 pub use images::is_dmtcp;
 
-/// The exit code of a process that DMTCP gave up (`DMTCP_FAIL_RC`).
-pub const FAILURE: u32 = 99;
+/// Codes with which DMTCP ends a process that it gives up: one for each container, so that a
+/// program that ends with its own is not taken for one that DMTCP gave up.
+const FAILURES: std::ops::Range<u32> = 160..250;
 
 /// How long a program may take to be under DMTCP.
 const START: Duration = Duration::from_secs(10);
@@ -158,8 +159,14 @@ impl Dmtcp {
     }
 }
 
+/// The code of one container, `DMTCP_FAIL_RC`.
+fn failure_code(id: &str) -> u32 {
+    let digest = blake3::hash(id.as_bytes());
+    FAILURES.start + u32::from(digest.as_bytes()[0]) % FAILURES.len() as u32
+}
+
 /// Says in the log when a coordinator ends. Its processes end by that as well, with
-/// [`FAILURE`]; kubelet restarts their containers as the pod's policy says.
+/// [`failure_code`]; kubelet restarts their containers as the pod's policy says.
 fn supervise(coordinator: &Coordinator, log: PathBuf) {
     let (pid, mut exit) = (coordinator.pid(), coordinator.exit());
     tokio::spawn(async move {
@@ -213,8 +220,9 @@ impl Engine for Dmtcp {
         let coordinator = self.coordinator(target, pid).await?;
         let file = Folder::of(&target.bundle).environment();
         let text = format!(
-            "DMTCP_COORD_HOST=127.0.0.1\nDMTCP_COORD_PORT={}\n",
-            coordinator.port()
+            "DMTCP_COORD_HOST=127.0.0.1\nDMTCP_COORD_PORT={}\nDMTCP_FAIL_RC={}\n",
+            coordinator.port(),
+            failure_code(&target.id)
         );
         fs::write(&file, text).map_err(EngineError::io("write", &file))?;
         if let Some(member) = self.members().get_mut(&target.id) {
@@ -260,6 +268,15 @@ impl Engine for Dmtcp {
         {
             *coordinator = None;
         }
+    }
+
+    fn failure_code(&self, target: &Target) -> Option<u32> {
+        // When the coordinator ends, all of its programs do: that says nothing about them.
+        let alive = self
+            .coordinator
+            .try_lock()
+            .is_ok_and(|slot| slot.as_ref().is_some_and(|coordinator| coordinator.alive()));
+        alive.then(|| failure_code(&target.id))
     }
 
     fn failed(&self, target: &Target, reason: &str) {

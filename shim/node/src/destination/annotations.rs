@@ -103,9 +103,9 @@ pub fn parse(
         Some(text) => return Err(value(CONNECTIONS, text, "\"keep\" or \"close\"")),
     };
     match annotations.get(ENGINE).map(String::as_str) {
-        None | Some("auto" | "criu") => {}
+        None | Some("auto" | "criu" | "dmtcp") => {}
         Some(text) => {
-            let allowed = "\"auto\" or \"criu\" on a destination pod";
+            let allowed = "\"auto\", \"criu\" or \"dmtcp\" on a destination pod";
             return Err(value(ENGINE, text, allowed));
         }
     }

@@ -11,6 +11,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Streaming};
 
 use super::annotations::Wish;
+use super::engines::{self, Installed};
 use super::migration::Migration;
 use crate::app::Shared;
 use crate::error::{Error, Result};
@@ -46,8 +47,18 @@ pub enum Obstacle {
         /// The source's.
         theirs: String,
     },
-    /// An engine that this node does not have.
-    #[error("container {container}: the source uses engine {engine:?}, this node has criu only")]
+    /// No DMTCP, or another one: its images are those of one version.
+    #[error("this node has {ours}, the source uses DMTCP {theirs}: install the same version here")]
+    Dmtcp {
+        /// This node's.
+        ours: String,
+        /// The source's.
+        theirs: String,
+    },
+    /// An engine that this node does not know.
+    #[error(
+        "container {container}: the source uses engine {engine:?}, this node knows criu and dmtcp"
+    )]
     Engine {
         /// The container.
         container: String,
@@ -140,6 +151,7 @@ impl Source {
             destination_endpoint: app.config.advertise.clone(),
             containers: specs,
             criu_version: machine::criu_version().await,
+            dmtcp_version: machine::dmtcp_version().await,
             cpu_features: machine::cpu_features(),
             keep_connections: wish.keep_connections,
             bandwidth: wish.bandwidth,
@@ -252,27 +264,8 @@ pub async fn check(app: &Shared, manifest: &Manifest, staging: &std::path::Path)
     if !lacking.is_empty() {
         return refuse(Obstacle::Cpu(lacking.join(", ")));
     }
-    let engine = manifest
-        .containers
-        .iter()
-        .find(|one| !one.exited && one.engine != "criu");
-    if let Some(one) = engine {
-        return refuse(Obstacle::Engine {
-            container: one.name.clone(),
-            engine: one.engine.clone(),
-        });
-    }
-    let criu = machine::criu_version().await;
-    if machine::version(&criu) < machine::version(&manifest.criu_version) || criu.is_empty() {
-        let ours = if criu.is_empty() {
-            "no CRIU".to_owned()
-        } else {
-            format!("CRIU {criu}")
-        };
-        return refuse(Obstacle::Criu {
-            ours,
-            theirs: manifest.criu_version.clone(),
-        });
+    if let Some(obstacle) = engines::check(manifest, &Installed::find(manifest).await) {
+        return refuse(obstacle);
     }
     room(app, manifest, staging)
 }

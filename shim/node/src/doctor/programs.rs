@@ -22,7 +22,30 @@ const FOLDERS: [&str; 6] = [
 
 /// All checks of programs.
 pub async fn checks() -> Vec<Check> {
-    vec![criu().await, criu_check().await, runc().await, shim()]
+    vec![
+        criu().await,
+        criu_check().await,
+        dmtcp().await,
+        runc().await,
+        shim(),
+    ]
+}
+
+/// The second engine, which a node need not have.
+async fn dmtcp() -> Check {
+    const NAME: &str = "dmtcp";
+    let version = crate::machine::dmtcp_version().await;
+    if version.is_empty() {
+        return Check::ok(NAME, "not installed; containers are carried by CRIU alone");
+    }
+    match parse_version(&version) {
+        Some(number) if number >= (4, 1) => Check::ok(NAME, version),
+        _ => Check::warn(
+            NAME,
+            format!("{version} is too old, and is not used"),
+            "install DMTCP 4.1.1 or newer in /opt/dmtcp, or none",
+        ),
+    }
 }
 
 async fn criu() -> Check {

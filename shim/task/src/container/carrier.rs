@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mycedrive_engine::{Engine, EngineKind, Start, dmtcp};
+use mycedrive_engine::{Engine, Start};
 use tracing::{info, warn};
 
 use super::{Container, Launch, lock};
@@ -11,8 +11,8 @@ use crate::error::{Error, Result};
 use crate::spec::Spec;
 use crate::state::{Exit, State};
 
-/// How long after its start a program that ends with DMTCP's own failure code is taken for one
-/// that never worked under it.
+/// How long after its start a program that its engine gives up is taken for one that never worked
+/// under it.
 const EARLY: Duration = Duration::from_secs(10);
 
 /// The engine of a container.
@@ -128,6 +128,12 @@ impl Container {
             return;
         };
         *lock(&self.started) = Some(Instant::now());
+        *lock(&self.held_output) = crate::io::hold_output(&self.init.stdio);
+        let container = self.clone();
+        tokio::spawn(async move {
+            tokio::time::sleep(EARLY).await;
+            lock(&container.held_output).clear();
+        });
         let (container, pid) = (self.clone(), self.init.pid());
         tokio::spawn(async move {
             let target = crate::migration::target(&container);
@@ -156,11 +162,11 @@ impl Container {
     pub(super) async fn rescue(self: &Arc<Self>, exit: Exit) -> bool {
         let carrier = self.carrier();
         let early = lock(&self.started).is_some_and(|at| at.elapsed() < EARLY);
-        let dmtcp = |engine: &Arc<dyn Engine>| engine.kind() == EngineKind::Dmtcp;
-        let Some(engine) = carrier.engine.filter(dmtcp) else {
+        let Some(engine) = carrier.engine else {
             return false;
         };
-        if exit.code != dmtcp::FAILURE
+        let target = crate::migration::target(self);
+        if engine.failure_code(&target) != Some(exit.code)
             || !early
             || carrier.without.is_none()
             || self.init.state() != State::Running
@@ -168,7 +174,7 @@ impl Container {
             return false;
         }
         let reason = "its program ended with DMTCP's failure code soon after its start";
-        engine.failed(&crate::migration::target(self), reason);
+        engine.failed(&target, reason);
         let started = async {
             self.make_without(reason).await?;
             self.runc.run(["start", self.id.as_str()]).await

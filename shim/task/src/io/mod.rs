@@ -220,6 +220,23 @@ fn open_output(path: &Path) -> Result<Sink> {
     Ok(Sink::Pipe(sender))
 }
 
+/// Keeps the readers of a process's output from seeing its end, as long as the result lives.
+/// What is no FIFO has no reader that would see one.
+pub fn hold_output(stdio: &Stdio) -> Vec<File> {
+    [&stdio.stdout, &stdio.stderr]
+        .into_iter()
+        .filter_map(|uri| match Target::parse(uri) {
+            Ok(Target::Fifo(path)) => OpenOptions::new()
+                .read(true)
+                .write(true)
+                .custom_flags(libc::O_NONBLOCK)
+                .open(path)
+                .ok(),
+            _ => None,
+        })
+        .collect()
+}
+
 fn open_file(path: &Path) -> Result<Sink> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(Error::path("create", parent))?;

@@ -124,6 +124,9 @@ pub async fn choose(pod: &Pod, container: &Container) -> Result<()> {
             }
             // What a pod must not do is for no engine to overlook.
             Err(error @ EngineError::ReservedAnnotation { .. }) => return Err(error.into()),
+            // That a node lacks what it need not have is no reason to tell of.
+            Err(EngineError::Missing { .. })
+                if wish == Wish::Auto && *kind == EngineKind::Dmtcp => {}
             Err(error) => reasons.push(format!("not {}: {error}", kind.name())),
         }
     }

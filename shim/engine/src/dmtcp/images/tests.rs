@@ -3,8 +3,7 @@ use super::*;
 /// A list over one image of 5000 bytes, written by hand: moving it to root needs root.
 fn complete_image() -> tempfile::TempDir {
     let directory = tempfile::tempdir().unwrap();
-    fs::create_dir(directory.path().join(FOLDER)).unwrap();
-    let file = image(directory.path());
+    let file = directory.path().join("ckpt_redis_1.dmtcp");
     fs::write(&file, vec![7; 5000]).unwrap();
     let list = List {
         version: "5.0".to_owned(),
@@ -45,6 +44,9 @@ fn a_complete_image_is_accepted() {
     assert_eq!(verified.list.peers, 1);
     assert_eq!(verified.processes, ["ckpt_redis_1.dmtcp"]);
     assert!(verified.folder.join("ckpt_redis_1_files").is_dir());
+    assert!(image(directory.path()).is_file());
+    // A restore that failed is tried again.
+    super::verified(directory.path(), 0).unwrap();
 }
 
 #[test]
@@ -58,13 +60,13 @@ fn an_image_without_its_list_is_none() {
 #[test]
 fn what_is_cut_off_or_changed_is_refused() {
     let directory = complete_image();
-    let file = image(directory.path());
+    let file = directory.path().join("ckpt_redis_1.dmtcp");
     fs::write(&file, vec![7; 4999]).unwrap();
     assert!(matches!(
         verified(directory.path(), 0),
         Err(EngineError::DamagedImage { .. })
     ));
-    fs::write(&file, vec![8; 5000]).unwrap();
+    fs::write(image(directory.path()), vec![8; 5000]).unwrap();
     assert!(matches!(
         verified(directory.path(), 0),
         Err(EngineError::DamagedImage { .. })
