@@ -328,13 +328,13 @@ fn an_upgrade_keeps_the_first_backup() {
     let before = tree.picture();
     tree.install().unwrap();
     tree.add_program("mycedrive");
-    tree.add_program("mycedrive-init");
+    tree.add_program("libmycedrive_dmtcp.so");
     let outcome = tree.install().unwrap();
     assert_eq!(
         outcome.changed,
         [
             "/usr/local/bin/mycedrive",
-            "/usr/local/lib/mycedrive/mycedrive-init"
+            "/usr/local/lib/mycedrive/libmycedrive_dmtcp.so"
         ]
     );
     tree.uninstall().unwrap();

@@ -122,7 +122,7 @@ pub(crate) fn binary_dir() -> Result<PathBuf> {
     })
 }
 
-/// Builds the shim, the node daemon, the installer and the testbed's own program with cargo, into the folder from
+/// Builds the shim, DMTCP's plugin, the node daemon, the installer and the testbed's own program with cargo, into the folder from
 /// which nodes take them. Does nothing where no workspace is (an installed testbed).
 pub fn build_binaries(release: bool) -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -134,7 +134,8 @@ pub fn build_binaries(release: bool) -> Result<()> {
     // only, cargo would compile the dependencies again.
     let mut command = Command::new(&cargo);
     command.current_dir(&root);
-    command.args(["build", "--quiet", "--workspace", "--bins"]);
+    // The libraries for the plugin, which is none of another program.
+    command.args(["build", "--quiet", "--workspace", "--bins", "--lib"]);
     if release {
         command.arg("--release");
     }

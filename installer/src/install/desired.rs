@@ -18,8 +18,8 @@ const UNIT_LINK: &str = "/etc/systemd/system/multi-user.target.wants/mycedrive.s
 const UNIT_TEXT: &str = include_str!("../assets/mycedrive.service");
 const CONFIG_TEXT: &str = include_str!("../assets/config.toml");
 
-/// Parts that only DMTCP needs; installed where they are present.
-const OPTIONAL: [&str; 2] = ["libmycedrive_dmtcp_plugin.so", "mycedrive-init"];
+/// What only DMTCP needs; installed where it is present.
+const OPTIONAL: [&str; 1] = ["libmycedrive_dmtcp.so"];
 
 /// Works out every file; notes go to `outcome`.
 pub(super) fn desired(
@@ -115,7 +115,7 @@ fn programs(options: &Options, outcome: &mut Outcome) -> Result<Vec<Desired>> {
     }
     if !absent.is_empty() {
         outcome.notes.push(format!(
-            "{} not in {}: the DMTCP engine is not available, CRIU is",
+            "{} not in {}: pods under DMTCP cannot move, pods under CRIU can",
             absent.join(" and "),
             options.from.display()
         ));

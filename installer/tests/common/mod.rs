@@ -291,7 +291,7 @@ pub fn nodes() -> Vec<(&'static str, Tree)> {
     tree.file("usr/local/bin/containerd-shim-mycedrive-v2", "an older one");
     tree.mode("usr/local/bin/containerd-shim-mycedrive-v2", 0o4711);
     tree.file("etc/mycedrive/config.toml", "node_name = \"a\"\n");
-    tree.add_program("mycedrive-init");
+    tree.add_program("libmycedrive_dmtcp.so");
     nodes.push(("symlinks and an older installation by hand", tree));
 
     nodes
