@@ -10,7 +10,7 @@ use crate::expect;
 use crate::world::{Scenario, Skip, need_daemon, three};
 
 /// Which engine a container is given.
-const ANNOTATION: &str = "mycedrive.io/engine";
+pub const ANNOTATION: &str = "mycedrive.io/engine";
 /// Where nodes have DMTCP, if this machine has it.
 const DMTCP: &str = "/opt/dmtcp/bin/dmtcp_launch";
 /// `ctr` with the images that CRI imported.
@@ -65,7 +65,7 @@ pub fn all() -> Vec<Scenario> {
 }
 
 /// The scenario goes on only where the engine is installed.
-fn need(node: &Node, engine: &str) -> Result<()> {
+pub fn need(node: &Node, engine: &str) -> Result<()> {
     if engine == "dmtcp" && node.exec(&["test", "-x", DMTCP])?.code != 0 {
         return Err(Skip(format!("DMTCP is not installed on this machine ({DMTCP})")).into());
     }

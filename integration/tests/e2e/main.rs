@@ -5,6 +5,7 @@
 //! `cargo test --test e2e -- NAME` runs those whose name contains NAME.
 
 mod connections;
+mod dmtcp;
 mod engine;
 mod expect;
 mod faults;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         connections::all(),
         refusal::all(),
         engine::all(),
+        dmtcp::all(),
         faults::all(),
     ];
     let trials = scenarios

@@ -170,11 +170,20 @@ while True:
 
 /// One freeze for the whole pod: a connection between its containers goes on.
 fn several_containers(testbed: &Testbed) -> Result<()> {
+    pair(testbed, pair_of())
+}
+
+/// Two containers with a connection between them.
+pub fn pair_of() -> Pod {
+    Pod::new("shop", "pair")
+        .container("server", "python", &["python3", "-c", SERVER])
+        .container("asker", "python", &["python3", "-c", ASKER])
+}
+
+/// Moves a [`pair_of`] containers.
+pub fn pair(testbed: &Testbed, pod: Pod) -> Result<()> {
     need_daemon(testbed)?;
     let (a, b, _) = three(testbed)?;
-    let pod = Pod::new("shop", "pair")
-        .container("server", "python", &["python3", "-c", SERVER])
-        .container("asker", "python", &["python3", "-c", ASKER]);
     let source = a.run_pod(&pod)?;
     let count = |node: &Node, pod: &RunningPod| -> Result<u64> {
         Ok(

@@ -139,6 +139,22 @@ pub enum EngineError {
         #[source]
         source: io::Error,
     },
+    /// The sockets of a pod under DMTCP.
+    #[error("sockets of a pod under DMTCP: {0}")]
+    Sockets(#[from] mycedrive_connection::Error),
+    /// Sockets that a migration would lose.
+    #[error(
+        "the pod has {count} socket(s) that cannot move: {socket}: {reason}; try again, or let \
+         its connections be closed (mycedrive.io/connections: close)"
+    )]
+    Lost {
+        /// How many.
+        count: usize,
+        /// The first of them.
+        socket: String,
+        /// Why.
+        reason: String,
+    },
     /// This engine cannot carry this container.
     #[error("DMTCP cannot carry container {container}: {reason}")]
     Unfit {

@@ -250,6 +250,36 @@ pub trait Engine: Send + Sync {
 
     /// Lets the processes of a restore that ended [`Release::Stopped`] go.
     fn run(&self, restored: &Restored) -> Result<(), EngineError>;
+
+    /// Whether it stops processes itself for a migration ([`Engine::suspend`]). Those of the others
+    /// are frozen by their control group.
+    fn suspends(&self) -> bool {
+        false
+    }
+
+    /// A TCP port on the pod's loopback interface through which the engine talks to the
+    /// processes; the network lock must let it pass.
+    fn loopback_port(&self) -> Option<u16> {
+        None
+    }
+
+    /// Stops all processes of these containers, given by their first ones, for a migration. The
+    /// network is locked. After an error they run.
+    async fn suspend(
+        &self,
+        _containers: Vec<(Target, i32)>,
+        _connections: Connections,
+    ) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    /// Undoes [`Engine::suspend`], whether or not a checkpoint was taken since.
+    async fn resume(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    /// The suspended processes will be killed; from now on their end says nothing to anybody.
+    fn vanish(&self) {}
 }
 
 /// Makes an engine. `runner` runs its commands.

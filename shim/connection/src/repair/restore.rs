@@ -116,7 +116,8 @@ fn bind_again(fd: &OwnedFd, local: std::net::SocketAddr, reuse: i32) -> io::Resu
 
 impl Socket {
     pub(super) fn is_connected(&self) -> bool {
-        matches!(self.state, State::Connected(_) | State::Connecting { .. })
+        use State::{Connected, Connecting, Ended};
+        matches!(self.state, Connected(_) | Connecting { .. } | Ended(_))
     }
 
     fn describe(&self) -> String {

@@ -66,7 +66,8 @@ fn stream(socket: BorrowedFd, how: &How, found: &mut Found) -> io::Result<()> {
     match (info.state(), local) {
         (CLOSE, local) => {
             let bound = || local.map_or(State::Fresh, State::Bound);
-            found.socket.state = tcp::ended(socket)?.map_or_else(bound, State::Ended);
+            let ended = tcp::ended(socket)?.filter(|_| how.connections);
+            found.socket.state = ended.map_or_else(bound, State::Ended);
         }
         (LISTEN, Some(local)) => {
             let (waiting, backlog) = info.backlog();

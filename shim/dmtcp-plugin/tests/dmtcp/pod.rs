@@ -104,7 +104,7 @@ impl<'a> Pod<'a> {
         self.helper = None;
         let belongs = Box::new(|_| true);
         let net = self.lock_handle();
-        let mut helper = Helper::new(HelperOptions { net, belongs });
+        let helper = Helper::new(HelperOptions { net, belongs });
         helper
             .listen(&self.folder.path().join("helper.sock"))
             .unwrap();

@@ -10,7 +10,8 @@ use super::mounting::Mounted;
 use super::processes::{self, Census};
 use super::{Dmtcp, POLL, blocking, frozen, gone, images, private, room};
 use crate::freezer::{self, Freezer};
-use crate::{Checkpoint, Engine, EngineError, Purpose};
+use crate::{Checkpoint, Connections, Engine, EngineError, Purpose};
+use mycedrive_connection::repair::Purpose::Copy;
 
 /// Longest checkpoint of a small program; with memory comes a second for each
 /// [`SLOWEST_KIB`].
@@ -25,6 +26,10 @@ impl Dmtcp {
     /// Takes a checkpoint on this node. The image is complete only when this returns without an
     /// error; the container then runs on, or has ended, as was asked.
     pub(super) async fn take(&self, checkpoint: Checkpoint) -> Result<(), EngineError> {
+        if checkpoint.purpose == Purpose::Migration {
+            return self.leave(checkpoint).await;
+        }
+        let _one = self.operation.lock().await;
         let Checkpoint {
             target,
             pid,
@@ -37,12 +42,7 @@ impl Dmtcp {
             cause,
             log: target.bundle.join("dmtcp/coordinator.log"),
         };
-        let exit = match purpose {
-            Purpose::Local { exit } => exit,
-            Purpose::Migration => {
-                return Err(failed("DMTCP does not migrate pods yet".to_owned()));
-            }
-        };
+        let exit = purpose == Purpose::Local { exit: true };
         let others: Vec<String> = self
             .members()
             .iter()
@@ -88,21 +88,33 @@ impl Dmtcp {
         let partial = images::partial(image_dir)?;
         let version = self.installed().await?.version.clone();
         let (peers, directory) = (carried.len() as u32, image_dir.to_owned());
-        let mut result = self
+        let written = self
             .written(target, pid, &carried, &partial, exit, freezer, failed)
             .await;
-        if result.is_ok() {
-            let partial = partial.clone();
-            result =
-                blocking(move || images::complete(&partial, &directory, &version, peers)).await;
-        }
+        let result = match written {
+            Ok(sockets) => {
+                let partial = partial.clone();
+                let sockets = move || {
+                    let sockets = sockets.as_deref();
+                    images::complete(&partial, &directory, &version, peers, sockets)
+                };
+                blocking(sockets).await
+            }
+            Err(error) => {
+                // Held or not, it goes on.
+                if let Some(sockets) = self.sockets() {
+                    sockets.release()?;
+                }
+                Err(error)
+            }
+        };
         if let Err(error) = fs::remove_dir_all(&partial) {
             tracing::debug!(%error, "a directory stays");
         }
         result
     }
 
-    /// Has the images written into `directory`.
+    /// Has the images written into `directory`. The pod's sockets, where our plugin is.
     #[allow(clippy::too_many_arguments)]
     async fn written(
         &self,
@@ -113,7 +125,7 @@ impl Dmtcp {
         exit: bool,
         freezer: &Freezer,
         failed: &(dyn Fn(String) -> EngineError + Send + Sync),
-    ) -> Result<(), EngineError> {
+    ) -> Result<Option<Vec<u8>>, EngineError> {
         let coordinator = self.running_coordinator().await?;
         let _mounted = Mounted::new(pid, directory)?;
         for process in carried {
@@ -126,6 +138,11 @@ impl Dmtcp {
                 if before.running { before.peers } else { 0 },
                 carried.len()
             )));
+        }
+        let sockets = self.sockets();
+        if let Some(sockets) = &sockets {
+            sockets.begin(Copy).await?;
+            sockets.write();
         }
         let answer = coordinator.ask(Command::Checkpoint).await?;
         if !answer.done {
@@ -141,6 +158,11 @@ impl Dmtcp {
             }
             return Err(failed(problem));
         }
+        let mut saved = None;
+        if let Some(sockets) = &sockets {
+            sockets.held(Connections::Close, RESUME).await?;
+            saved = Some(sockets.saved().await?);
+        }
         if exit {
             // Best effort to let nothing run after its image; it is killed either way.
             if let Err(error) = freezer::freeze_all(slice::from_ref(freezer)) {
@@ -148,12 +170,18 @@ impl Dmtcp {
             }
             freezer.kill_all()?;
             freezer::thaw_all(slice::from_ref(freezer))?;
-            return Ok(());
+            if let Some(sockets) = &sockets {
+                sockets.vanish();
+            }
+            return Ok(saved);
+        }
+        if let Some(sockets) = &sockets {
+            sockets.release()?;
         }
         let begin = Instant::now();
         while begin.elapsed() < RESUME {
             if coordinator.ask(Command::Status).await?.running {
-                return Ok(());
+                return Ok(saved);
             }
             if gone(pid) {
                 self.failed(target, "after a checkpoint");

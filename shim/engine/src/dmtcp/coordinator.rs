@@ -40,15 +40,16 @@ pub(super) struct Coordinator {
     process: Started,
 }
 
-impl Coordinator {
-    /// Starts one for the network namespace at `namespace`. `log` gets what it prints.
-    pub(super) async fn start(
-        runner: &dyn Runner,
-        prefix: &Path,
-        version: &str,
-        namespace: &Path,
-        log: &Path,
-    ) -> Result<Self, EngineError> {
+/// A socket on which a coordinator will listen.
+pub(super) struct Bound {
+    namespace: Arc<File>,
+    listener: TcpListener,
+    port: u16,
+}
+
+impl Bound {
+    /// On a free port of the loopback interface in the network namespace at `namespace`.
+    pub(super) fn new(namespace: &Path) -> Result<Self, EngineError> {
         let failed = |source| EngineError::Coordinator { source };
         let namespace = File::open(namespace).map_err(EngineError::io("open", namespace))?;
         let namespace = Arc::new(namespace);
@@ -59,6 +60,34 @@ impl Coordinator {
         })
         .map_err(failed)?;
         let port = listener.local_addr().map_err(failed)?.port();
+        Ok(Self {
+            namespace,
+            listener,
+            port,
+        })
+    }
+
+    /// The port.
+    pub(super) const fn port(&self) -> u16 {
+        self.port
+    }
+}
+
+impl Coordinator {
+    /// Starts one. `log` gets what it prints.
+    pub(super) async fn start(
+        runner: &dyn Runner,
+        prefix: &Path,
+        version: &str,
+        bound: Bound,
+        log: &Path,
+    ) -> Result<Self, EngineError> {
+        let failed = |source| EngineError::Coordinator { source };
+        let Bound {
+            namespace,
+            listener,
+            port,
+        } = bound;
         let log = File::create(log).map_err(EngineError::io("create", log))?;
 
         let mut command = Command::new(prefix.join("bin/dmtcp_coordinator"));

@@ -8,7 +8,7 @@
 //! So each is renamed into a directory of root's before it is looked at.
 
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,10 @@ use crate::{EngineError, spec};
 
 /// The list.
 const LIST: &str = "mycedrive-dmtcp.json";
+/// The pod's sockets, beside the list.
+const SOCKETS: &str = "mycedrive-dmtcp-sockets";
+/// Longest, in bytes: what was sent and not yet read is in it.
+const LONGEST_SOCKETS: u64 = 1 << 30;
 /// Where the files are for `dmtcp_restart`. Before, they are beside the list.
 const FOLDER: &str = "dmtcp";
 const PREFIX: &str = "ckpt_";
@@ -38,6 +42,9 @@ pub(super) struct List {
     pub peers: u32,
     /// The files.
     pub images: Vec<Image>,
+    /// BLAKE3, in hexadecimal, of the file with the pod's sockets. One container's image has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sockets: Option<String>,
 }
 
 /// One file.
@@ -107,11 +114,16 @@ pub(super) fn complete(
     directory: &Path,
     version: &str,
     peers: u32,
+    sockets: Option<&[u8]>,
 ) -> Result<(), EngineError> {
+    if let Some(sockets) = sockets {
+        spec::replace(&directory.join(SOCKETS), sockets)?;
+    }
     let mut list = List {
         version: version.to_owned(),
         peers,
         images: Vec::new(),
+        sockets: sockets.map(|bytes| blake3::hash(bytes).to_hex().to_string()),
     };
     for name in names(partial)? {
         let to = directory.join(flat(&name));
@@ -233,6 +245,8 @@ pub(super) struct Verified {
     pub folder: PathBuf,
     /// Names of the processes' images in it.
     pub processes: Vec<String>,
+    /// The pod's sockets, in one container's image.
+    pub sockets: Option<Vec<u8>>,
 }
 
 /// Reads the list of a directory and holds every file to it. Gives the files to `user`, who
@@ -301,11 +315,32 @@ pub(super) fn verified(directory: &Path, user: u32) -> Result<Verified, EngineEr
             .create(&files)
             .map_err(EngineError::io("create", &files))?;
     }
+    let sockets = match &list.sockets {
+        Some(digest) => Some(sockets(&directory.join(SOCKETS), digest)?),
+        None => None,
+    };
     Ok(Verified {
         list,
         folder,
         processes,
+        sockets,
     })
+}
+
+fn sockets(path: &Path, wanted: &str) -> Result<Vec<u8>, EngineError> {
+    let mut bytes = Vec::new();
+    regular(path)?
+        .take(LONGEST_SOCKETS)
+        .read_to_end(&mut bytes)
+        .map_err(EngineError::io("read", path))?;
+    if blake3::hash(&bytes).to_hex().as_str() == wanted {
+        Ok(bytes)
+    } else {
+        Err(damaged(
+            path,
+            "its content is not what was written".to_owned(),
+        ))
+    }
 }
 
 fn digest(file: &File, path: &Path) -> Result<String, EngineError> {

@@ -51,6 +51,11 @@ impl Folder {
         self.run().join("environment")
     }
 
+    /// Where the plugin finds the pod's helper (`mycedrive_dmtcp_wire::HELPER_PATH`, inside).
+    pub(super) fn helper(&self) -> PathBuf {
+        self.run().join("helper.sock")
+    }
+
     /// Mounted at [`IMAGES`] while there is no checkpoint: empty.
     pub(super) fn images(&self) -> PathBuf {
         self.0.join("images")

@@ -4,6 +4,8 @@
 //!   `sandbox`).
 //! - Before a container is made: is it installed (`installed`), can it carry the program (`fit`),
 //!   then the spec is changed (`prepare`, `layout`). `shim/init` is the container's pid 1.
+//! - Inet sockets are our plugin's and the pod's helper's (`sockets`), which also holds the
+//!   processes of a pod that moves until it is decided where they run (`migration`).
 //! - A checkpoint is asked of the coordinator, and what happened is seen from outside: the files
 //!   (`images`) and the processes (`processes`), never what DMTCP's commands return.
 //!
@@ -19,12 +21,14 @@ mod images;
 mod installed;
 mod layout;
 mod message;
+mod migration;
 mod mounting;
 mod prepare;
 mod processes;
 mod restore;
 mod room;
 mod sandbox;
+mod sockets;
 mod workarounds;
 
 use std::collections::BTreeMap;
@@ -34,20 +38,22 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use mycedrive_connection::PodNet;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use crate::freezer::Freezer;
 use crate::process::{Status, proc};
 use crate::{
-    Capabilities, Checkpoint, Engine, EngineError, EngineKind, Restore, Restored, Runner, Start,
-    Target, spec,
+    Capabilities, Checkpoint, Connections, Engine, EngineError, EngineKind, Restore, Restored,
+    Runner, Start, Target, spec,
 };
-use coordinator::Coordinator;
+use coordinator::{Bound, Coordinator};
 use fit::Fit;
 use installed::Installation;
 use layout::Folder;
 use processes::Census;
+use sockets::Sockets;
 
 pub use images::is_dmtcp;
 
@@ -67,9 +73,13 @@ pub struct Dmtcp {
     runner: Arc<dyn Runner>,
     installed: OnceCell<Installation>,
     coordinator: tokio::sync::Mutex<Option<Arc<Coordinator>>>,
-    members: Mutex<BTreeMap<String, Member>>,
+    members: Arc<Mutex<BTreeMap<String, Member>>>,
+    /// Made with the coordinator; `None` where our plugin is not installed.
+    sockets: Mutex<Option<Sockets>>,
     /// One checkpoint at a time.
     operation: tokio::sync::Mutex<()>,
+    /// A pod that is about to move.
+    suspended: Mutex<Option<migration::Suspended>>,
 }
 
 /// A container under DMTCP.
@@ -89,8 +99,10 @@ impl Dmtcp {
             runner,
             installed: OnceCell::new(),
             coordinator: tokio::sync::Mutex::new(None),
-            members: Mutex::default(),
+            members: Arc::default(),
+            sockets: Mutex::default(),
             operation: tokio::sync::Mutex::new(()),
+            suspended: Mutex::default(),
         }
     }
 
@@ -101,7 +113,11 @@ impl Dmtcp {
     }
 
     fn members(&self) -> MutexGuard<'_, BTreeMap<String, Member>> {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.members)
+    }
+
+    fn sockets(&self) -> Option<Sockets> {
+        lock(&self.sockets).clone()
     }
 
     /// Whether the program of a spec can be carried.
@@ -125,11 +141,16 @@ impl Dmtcp {
         }
         let installed = self.installed().await?;
         let log = Folder::of(&target.bundle).path().join("coordinator.log");
+        let namespace = proc(pid, "ns/net");
+        let bound = Bound::new(&namespace)?;
+        // In a pod that comes from elsewhere nothing gets through otherwise, nor may it.
+        let port = bound.port();
+        blocking(move || Ok(open_lock(&namespace, port)?)).await?;
         let started = Coordinator::start(
             &*self.runner,
             &installed.prefix,
             &installed.version,
-            &proc(pid, "ns/net"),
+            bound,
             &log,
         )
         .await
@@ -142,6 +163,10 @@ impl Dmtcp {
         );
         supervise(&started, log);
         let started = Arc::new(started);
+        if installed.plugin.is_some() {
+            let sockets = Sockets::new(pid, started.port(), self.members.clone())?;
+            *lock(&self.sockets) = Some(sockets);
+        }
         *slot = Some(started.clone());
         Ok(started)
     }
@@ -175,6 +200,15 @@ fn supervise(coordinator: &Coordinator, log: PathBuf) {
             tracing::info!(pid, code = *code, said, "DMTCP's coordinator has ended");
         }
     });
+}
+
+/// Lets the coordinator through the lock of a pod's network, if it is locked.
+fn open_lock(namespace: &Path, port: u16) -> mycedrive_connection::Result<()> {
+    let net = PodNet::open(namespace)?.with_loopback_port(port);
+    if net.locked()? {
+        net.lock_destination()?;
+    }
+    Ok(())
 }
 
 /// The root file system of a container that is mounted.
@@ -225,6 +259,9 @@ impl Engine for Dmtcp {
             failure_code(&target.id)
         );
         fs::write(&file, text).map_err(EngineError::io("write", &file))?;
+        if let Some(sockets) = self.sockets() {
+            sockets.listen(&Folder::of(&target.bundle))?;
+        }
         if let Some(member) = self.members().get_mut(&target.id) {
             member.pid = pid;
         }
@@ -261,12 +298,16 @@ impl Engine for Dmtcp {
     }
 
     fn ended(&self, target: &Target) {
+        if let Some(sockets) = self.sockets() {
+            sockets.close(&Folder::of(&target.bundle));
+        }
         let mut members = self.members();
         members.remove(&target.id);
         if members.is_empty()
             && let Ok(mut coordinator) = self.coordinator.try_lock()
         {
             *coordinator = None;
+            *lock(&self.sockets) = None;
         }
     }
 
@@ -310,7 +351,6 @@ impl Engine for Dmtcp {
     }
 
     async fn checkpoint(&self, checkpoint: Checkpoint) -> Result<(), EngineError> {
-        let _one = self.operation.lock().await;
         self.take(checkpoint).await
     }
 
@@ -318,10 +358,44 @@ impl Engine for Dmtcp {
         self.make(restore).await
     }
 
-    fn run(&self, restored: &Restored) -> Result<(), EngineError> {
-        let _ = restored;
-        Ok(())
+    /// Lets all containers of the pod go with the first one.
+    fn run(&self, _restored: &Restored) -> Result<(), EngineError> {
+        match self.sockets() {
+            Some(sockets) => sockets.release(),
+            None => Ok(()),
+        }
     }
+
+    fn suspends(&self) -> bool {
+        true
+    }
+
+    fn loopback_port(&self) -> Option<u16> {
+        self.sockets().map(|sockets| sockets.port())
+    }
+
+    async fn suspend(
+        &self,
+        containers: Vec<(Target, i32)>,
+        connections: Connections,
+    ) -> Result<(), EngineError> {
+        self.stop(containers, connections).await
+    }
+
+    async fn resume(&self) -> Result<(), EngineError> {
+        self.go_on().await
+    }
+
+    fn vanish(&self) {
+        if let Some(sockets) = self.sockets() {
+            sockets.vanish();
+        }
+        *lock(&self.suspended) = None;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether the container's first process has ended.

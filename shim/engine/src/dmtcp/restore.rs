@@ -9,6 +9,7 @@ use super::images::{self, List, Verified};
 use super::layout::{self, Folder};
 use super::message::Command;
 use super::processes::{Census, no_delay};
+use super::sockets::Sockets;
 use super::{Dmtcp, Member, POLL, blocking, bundle_spec, gone, mounting, prepare};
 use crate::criu::runtime;
 use crate::{Engine, EngineError, Purpose, Release, Restore, RestoreIo, Restored, Target, spec};
@@ -16,6 +17,9 @@ use crate::{Engine, EngineError, Purpose, Release, Restore, RestoreIo, Restored,
 /// Longest restart of small processes; with memory comes a second for each [`SLOWEST`] bytes.
 const LIMIT: Duration = Duration::from_secs(30);
 const SLOWEST: u64 = 20 << 20;
+/// Between two looks whether the processes are still there.
+const LOOK: Duration = Duration::from_millis(100);
+const GAVE_UP: &str = "DMTCP gave up; it says why on the container's standard error";
 /// Longest `create`, `start` and `delete` of the runtime.
 const RUNTIME: Duration = Duration::from_secs(60);
 
@@ -50,9 +54,6 @@ impl Dmtcp {
             cause,
             log: work_dir.join("runtime.log"),
         };
-        if release == Release::Stopped || purpose == Purpose::Migration {
-            return Err(failed("DMTCP does not migrate pods yet".to_owned()));
-        }
         let (_, runtime_log) = runtime::logs(&work_dir, "restore.log")?;
         let user = spec
             .pointer("/process/user/uid")
@@ -62,6 +63,7 @@ impl Dmtcp {
             list,
             folder: images,
             processes,
+            sockets: saved,
         } = blocking(move || images::verified(&image_dir, user)).await?;
         let installed = self.installed().await?;
         if list.version != installed.version {
@@ -70,7 +72,16 @@ impl Dmtcp {
                 list.version, installed.version
             )));
         }
-        if list.peers as usize != processes.len() {
+        // Nothing else holds the processes until it is decided that they run here.
+        if release == Release::Stopped && installed.plugin.is_none() {
+            return Err(failed(
+                "libmycedrive_dmtcp.so is not installed beside the shim; without it no pod comes \
+                 from elsewhere"
+                    .to_owned(),
+            ));
+        }
+        // Those of a pod that moves come from the images of all its containers.
+        if purpose != Purpose::Migration && list.peers as usize != processes.len() {
             return Err(failed(format!(
                 "its image has {} of the {} processes that belong together",
                 processes.len(),
@@ -125,12 +136,31 @@ impl Dmtcp {
         run(create).await?;
         let pid = crate::criu::restore::read_pid(&pid_file)?;
         self.created(&target, pid).await?;
+        let sockets = self.sockets();
+        if let Some(sockets) = &sockets {
+            if let Some(saved) = saved {
+                sockets.restore(saved).await?;
+            }
+        } else if list.sockets.is_some() {
+            return Err(failed(
+                "its image has sockets, which need libmycedrive_dmtcp.so beside the shim"
+                    .to_owned(),
+            ));
+        }
         let mut start = runtime::command(&target, &runtime_log, "start");
         start.arg(&target.id);
         run(start).await?;
-        self.wait_running(&target, pid, &list)
-            .await
-            .map_err(failed)?;
+        if let Some(sockets) = &sockets {
+            self.wait_held(sockets, pid, &list).await.map_err(&failed)?;
+            if release == Release::Running {
+                sockets.release()?;
+            }
+        }
+        if release == Release::Running {
+            self.wait_running(&target, pid, &list)
+                .await
+                .map_err(failed)?;
+        }
         // Else it would keep the files as long as the container lives.
         if let Err(error) = mounting::unmount_in(pid, layout::RESTART) {
             tracing::warn!(container = %target.name, %error, "images stay mounted");
@@ -141,17 +171,35 @@ impl Dmtcp {
         })
     }
 
+    /// Waits until every process of the pod is back and held.
+    async fn wait_held(&self, sockets: &Sockets, pid: i32, list: &List) -> Result<(), String> {
+        let limit = limit(list);
+        let begin = Instant::now();
+        loop {
+            match sockets.restored(LOOK).await {
+                Ok(()) => break,
+                Err(error) if begin.elapsed() > limit => return Err(error.to_string()),
+                Err(EngineError::Sockets(mycedrive_connection::Error::NotHeld { .. })) => {}
+                Err(error) => return Err(error.to_string()),
+            }
+            if gone(pid) {
+                return Err(GAVE_UP.to_owned());
+            }
+        }
+        for process in Census::of(pid).map_err(|error| error.to_string())?.carried {
+            no_delay(process);
+        }
+        Ok(())
+    }
+
     /// Waits until every process is back and runs.
     async fn wait_running(&self, target: &Target, pid: i32, list: &List) -> Result<(), String> {
-        let bytes: u64 = list.images.iter().map(|image| image.size).sum();
-        let limit = LIMIT + Duration::from_secs(bytes / SLOWEST);
+        let limit = limit(list);
         let text = |error: EngineError| error.to_string();
         let begin = Instant::now();
         while begin.elapsed() < limit {
             if gone(pid) {
-                return Err(
-                    "DMTCP gave up; it says why on the container's standard error".to_owned(),
-                );
+                return Err(GAVE_UP.to_owned());
             }
             let census = Census::of(pid).map_err(text)?;
             if census.carried.len() == list.peers as usize && census.launchers == 0 {
@@ -169,4 +217,9 @@ impl Dmtcp {
         }
         Err(format!("its processes were not back after {limit:?}"))
     }
+}
+
+fn limit(list: &List) -> Duration {
+    let bytes: u64 = list.images.iter().map(|image| image.size).sum();
+    LIMIT + Duration::from_secs(bytes / SLOWEST)
 }

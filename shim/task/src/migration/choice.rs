@@ -79,7 +79,7 @@ impl Wish {
             .unwrap_or_default()
     }
 
-    /// What is tried, in order. Pods go to CRIU first as long as DMTCP's cannot migrate.
+    /// What is tried, in order. Pods go to CRIU first, unless they ask for DMTCP.
     fn candidates(self, is_pod: bool) -> &'static [EngineKind] {
         use EngineKind::{Criu, Dmtcp};
         match self {

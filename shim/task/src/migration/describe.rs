@@ -1,6 +1,5 @@
 //! What runs here.
 
-use mycedrive_engine::EngineKind;
 use mycedrive_proto::shim::{self, ContainerState, DescribeReply};
 use protobuf::MessageField;
 
@@ -53,11 +52,13 @@ impl Migrator {
         let carrier = container.carrier();
         let mut obstacles: Vec<String> = not_migratable(container).into_iter().collect();
         match &carrier.engine {
-            Some(engine) if engine.kind() == EngineKind::Dmtcp => obstacles.push(
-                "it runs under DMTCP, whose pods are checkpointed on their node and do not move \
-                 yet; annotate it with mycedrive.io/engine: criu"
-                    .to_owned(),
-            ),
+            // The port is that of a coordinator whose processes have our plugin.
+            Some(engine) if engine.suspends() && engine.loopback_port().is_none() => obstacles
+                .push(
+                    "it runs under DMTCP without libmycedrive_dmtcp.so, which is not installed \
+                     beside the shim: it can be checkpointed on its node only"
+                        .to_owned(),
+                ),
             None if !container.is_sandbox && !carrier.why.is_empty() => {
                 obstacles.push(format!("no engine: {}", carrier.why));
             }

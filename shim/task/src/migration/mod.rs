@@ -126,7 +126,17 @@ impl Migrator {
                     .to_owned(),
             )
         })?;
-        blocking(move || Ok(work(&PodNet::open(&netns)?)?)).await
+        // DMTCP's coordinator goes on talking to the processes while the network is locked.
+        let port = self.pod.migration.dmtcp.loopback_port();
+        blocking(move || {
+            let net = PodNet::open(&netns)?;
+            let net = match port {
+                Some(port) => net.with_loopback_port(port),
+                None => net,
+            };
+            Ok(work(&net)?)
+        })
+        .await
     }
 }
 

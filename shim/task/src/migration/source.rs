@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mycedrive_engine::freezer::{self, Freezer};
-use mycedrive_engine::{Checkpoint, Connections, Purpose};
+use mycedrive_engine::{Checkpoint, Connections, Engine, Purpose};
 use mycedrive_handover::fault::FaultPoint;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
@@ -90,7 +90,7 @@ impl Migrator {
                 return Err(error);
             }
         }
-        let result = self.stop(&containers, addresses.clone()).await;
+        let result = self.stop(&containers, addresses.clone(), keep).await;
         let frozen_at_ns = match result {
             Ok(at) => at,
             Err(error) => {
@@ -118,8 +118,10 @@ impl Migrator {
         &self,
         containers: &[Arc<Container>],
         addresses: Vec<std::net::IpAddr>,
+        keep: bool,
     ) -> Result<u64> {
-        let freezers = freezers(containers)?;
+        let (suspended, frozen) = by_engine(containers)?;
+        let freezers = freezers(&frozen)?;
         let execs = async {
             for container in containers {
                 let mut count = container.running_execs();
@@ -137,11 +139,21 @@ impl Migrator {
             hit(FaultPoint::ShimSourceBeforeLock).await?;
             self.network(move |net| net.lock_source(&addresses)).await?;
             hit(FaultPoint::ShimSourceAfterLock).await?;
-            blocking(move || {
+            if let Some(engine) = suspends(&suspended)? {
+                let targets = suspended.iter().map(|c| (target(c), c.init.pid()));
+                engine.suspend(targets.collect(), connections(keep)).await?;
+            }
+            let stopped = blocking(move || {
                 freezer::freeze_all(&freezers)?;
                 Ok(now_ns())
             })
-            .await
+            .await;
+            if stopped.is_err()
+                && let Some(engine) = suspends(&suspended)?
+            {
+                engine.resume().await?;
+            }
+            stopped
         }
         .await;
         if stopped.is_err() {
@@ -218,6 +230,9 @@ impl Migrator {
         let containers = self.frozen();
         let freezers = freezers(&containers)?;
         // Processes first: a packet that comes through must find somebody who answers.
+        if let Some(engine) = suspends(&containers)? {
+            engine.resume().await?;
+        }
         blocking(move || Ok(freezer::thaw_all(&freezers)?)).await?;
         thaw_states(&containers);
         self.network(move |net| net.unlock_source(&addresses))
@@ -244,6 +259,9 @@ impl Migrator {
             let _op = container.init.op.lock().await;
             container.forget_init();
             container.init.step(Step::Hold)?;
+        }
+        if let Some(engine) = suspends(&containers)? {
+            engine.vanish();
         }
         // Frozen processes cannot fork, so killing once reaches all; and they cannot run
         // another instruction between the thaw and their end.
@@ -337,6 +355,32 @@ impl Migrator {
             Err(error) => warn!(%error, "connections could not be reset"),
         }
     }
+}
+
+type Containers = Vec<Arc<Container>>;
+
+/// Those that their engine suspends itself, and those that are frozen by their control group.
+fn by_engine(containers: &[Arc<Container>]) -> Result<(Containers, Containers)> {
+    let (mut suspended, mut frozen) = (Vec::new(), Vec::new());
+    for container in containers {
+        let list = match container.engine()?.suspends() {
+            true => &mut suspended,
+            false => &mut frozen,
+        };
+        list.push(container.clone());
+    }
+    Ok((suspended, frozen))
+}
+
+/// The engine that suspends the processes of one of these, and of all its other ones in the pod.
+fn suspends(containers: &[Arc<Container>]) -> Result<Option<Arc<dyn Engine>>> {
+    for container in containers {
+        let engine = container.engine()?;
+        if engine.suspends() {
+            return Ok(Some(engine));
+        }
+    }
+    Ok(None)
 }
 
 fn freezers(containers: &[Arc<Container>]) -> Result<Vec<Freezer>> {

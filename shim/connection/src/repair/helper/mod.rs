@@ -10,7 +10,7 @@ mod session;
 
 use self::book::Book;
 use super::restore::restore;
-use super::saved::{Lost, Saved};
+use super::saved::{Lost, Saved, Socket};
 use crate::{Error, PodNet, Result};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::path::Path;
@@ -55,7 +55,7 @@ pub struct Held {
 /// processes that are held then stay held, and ask for another helper at the same paths.
 pub struct Helper {
     shared: Arc<Shared>,
-    listeners: Vec<server::Listener>,
+    listeners: Mutex<Vec<server::Listener>>,
 }
 
 struct Shared {
@@ -87,7 +87,7 @@ impl Helper {
                 book: Mutex::default(),
                 changed: Condvar::new(),
             }),
-            listeners: Vec::new(),
+            listeners: Mutex::default(),
         }
     }
 
@@ -97,10 +97,22 @@ impl Helper {
     /// # Errors
     ///
     /// [`Error::Helper`].
-    pub fn listen(&mut self, path: &Path) -> Result<()> {
+    pub fn listen(&self, path: &Path) -> Result<()> {
+        self.close(path);
         let listener = server::Listener::start(path, &self.shared)?;
-        self.listeners.push(listener);
+        self.listeners().push(listener);
         Ok(())
+    }
+
+    /// Listen at `path` no longer: its container is gone.
+    pub fn close(&self, path: &Path) {
+        self.listeners().retain(|listener| listener.path() != path);
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, Vec<server::Listener>> {
+        self.listeners
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Say what the next checkpoint is for, before it is asked for. Forgets the one before.
@@ -168,7 +180,7 @@ impl Helper {
     }
 
     /// Make all sockets, for processes that will be restarted. The old addresses have to be there
-    /// and the network locked.
+    /// and the network locked, if there are connections among them.
     ///
     /// # Errors
     ///
@@ -176,7 +188,7 @@ impl Helper {
     /// made before are gone without a word to their peers.
     pub fn restore(&self, saved: Saved) -> Result<()> {
         let net = &self.shared.options.net;
-        if !net.locked()? {
+        if saved.sockets.iter().any(Socket::is_connected) && !net.locked()? {
             return Err(Error::NotLocked);
         }
         // Listeners first: a connection in repair mode takes a port that is in use, a listener

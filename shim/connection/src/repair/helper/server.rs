@@ -57,6 +57,10 @@ impl Listener {
             .map_err(failed)?;
         Ok(listener)
     }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
 }
 
 impl Drop for Listener {
@@ -80,7 +84,13 @@ fn open(path: &Path) -> io::Result<OwnedFd> {
     }
     let flags = SockFlag::SOCK_CLOEXEC;
     let fd = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
-    bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+    // A bundle's path is longer than the 107 bytes that an address has room for (unix(7)).
+    let (folder, name) = match (path.parent(), path.file_name()) {
+        (Some(folder), Some(name)) => (fs::File::open(folder)?, Path::new(name)),
+        _ => return Err(io::ErrorKind::InvalidInput.into()),
+    };
+    let short = Path::new("/proc/self/fd").join(folder.as_raw_fd().to_string());
+    bind(fd.as_raw_fd(), &UnixAddr::new(&short.join(name))?)?;
     // The container's programs run as any user; who they are is asked of the kernel.
     fs::set_permissions(path, fs::Permissions::from_mode(0o666))?;
     listen(&fd, Backlog::MAXALLOWABLE)?;

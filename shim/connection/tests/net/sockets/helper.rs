@@ -150,7 +150,7 @@ fn strangers_and_nonsense_are_turned_away() {
     let path = folder.path().join("sock");
     let belongs = Box::new(|_| false);
     let net = nets.a.pod();
-    let mut closed = Helper::new(HelperOptions { net, belongs });
+    let closed = Helper::new(HelperOptions { net, belongs });
     closed.listen(&path).unwrap();
     let stranger = Process::connect(&path);
     let request = Request::Checkpoint { held: true }.encode();

@@ -56,7 +56,7 @@ impl Place {
     fn new(net: mycedrive_connection::PodNet) -> Place {
         let folder = tempfile::tempdir().unwrap();
         let belongs = Box::new(|pid| pid == std::process::id() as i32);
-        let mut helper = Helper::new(HelperOptions { net, belongs });
+        let helper = Helper::new(HelperOptions { net, belongs });
         helper.listen(&folder.path().join("sock")).unwrap();
         Place { folder, helper }
     }

@@ -13,6 +13,7 @@ fn complete_image() -> tempfile::TempDir {
             size: 5000,
             digest: digest(&regular(&file).unwrap(), &file).unwrap(),
         }],
+        sockets: None,
     };
     write(directory.path(), &list);
     directory
@@ -114,4 +115,20 @@ fn only_what_belongs_to_an_image_is_taken() {
         names(&partial).unwrap(),
         ["ckpt_a.dmtcp", "ckpt_a_files/deleted"]
     );
+}
+
+#[test]
+fn sockets_come_with_the_image_and_are_checked() {
+    let directory = complete_image();
+    let text = fs::read(directory.path().join(LIST)).unwrap();
+    let mut list: List = serde_json::from_slice(&text).unwrap();
+    list.sockets = Some(blake3::hash(b"sockets").to_hex().to_string());
+    write(directory.path(), &list);
+    assert!(verified(directory.path(), 0).is_err());
+    fs::write(directory.path().join(SOCKETS), "sockets").unwrap();
+    let found = verified(directory.path(), 0).unwrap().sockets;
+    assert_eq!(found.as_deref(), Some(&b"sockets"[..]));
+    fs::write(directory.path().join(SOCKETS), "socketz").unwrap();
+    let error = verified(directory.path(), 0).unwrap_err();
+    assert!(matches!(error, EngineError::DamagedImage { .. }), "{error}");
 }
