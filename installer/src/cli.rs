@@ -13,7 +13,7 @@ use crate::manifests::{self, CLUSTER, IMAGE, Part};
 use crate::root::Root;
 use crate::status::{self, State};
 use crate::transaction::{self, NoFaults};
-use crate::{service, uninstall};
+use crate::{image, service, uninstall};
 
 /// Puts MyceDrive on a node or into a node image, and takes it off again.
 ///
@@ -49,6 +49,13 @@ enum Command {
     Doctor(Look),
     /// Put back what an installation that was cut off had changed.
     Recover(Tree),
+    /// Make a node image: a tarball of a tree with containerd and MyceDrive.
+    ///
+    /// The tree is Debian's, made with mmdebstrap, or with --tree one that is
+    /// there (and is then installed into, as `install --root` does). It boots
+    /// with a kernel of its own (--include linux-image-amd64) or of the
+    /// machine. Certificates belong to a node, not to an image.
+    Image(Image),
     /// Print YAML for the cluster: RuntimeClass, RBAC, DaemonSet, examples.
     ///
     /// Without PART: everything but the examples.
@@ -63,10 +70,9 @@ struct Tree {
     root: PathBuf,
 }
 
+/// What is installed.
 #[derive(Debug, Args)]
-struct Install {
-    #[command(flatten)]
-    tree: Tree,
+struct What {
     /// Directory with containerd-shim-mycedrive-v2 and mycedrive. Default: the
     /// one that holds this installer.
     #[arg(long, value_name = "DIR")]
@@ -84,6 +90,14 @@ struct Install {
     /// Leave containerd's configuration alone.
     #[arg(long)]
     no_runtime_handler: bool,
+}
+
+#[derive(Debug, Args)]
+struct Install {
+    #[command(flatten)]
+    tree: Tree,
+    #[command(flatten)]
+    what: What,
     /// Restart what has to be restarted. Only for the running node.
     #[arg(long)]
     restart: bool,
@@ -91,6 +105,31 @@ struct Install {
     /// if nothing changed.
     #[arg(long, value_name = "FILE")]
     commands: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct Image {
+    /// The tarball; nothing may be there yet. Its end tells the compression:
+    /// .tar, .tar.zst, .tar.gz, .tar.xz.
+    #[arg(long, value_name = "FILE")]
+    output: PathBuf,
+    /// Pack this tree instead of making one of Debian.
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["suite", "mirror", "include", "aptopt"])]
+    tree: Option<PathBuf>,
+    /// Debian's release. CRIU is new enough from forky on.
+    #[arg(long, default_value = "forky")]
+    suite: String,
+    /// Where packages come from [default: mmdebstrap's]
+    #[arg(long, value_name = "URI")]
+    mirror: Option<String>,
+    /// A further package. May be repeated.
+    #[arg(long, value_name = "PACKAGE")]
+    include: Vec<String>,
+    /// An option for apt, as in apt.conf(5). May be repeated.
+    #[arg(long, value_name = "OPTION")]
+    aptopt: Vec<String>,
+    #[command(flatten)]
+    what: What,
 }
 
 #[derive(Debug, Args)]
@@ -135,6 +174,7 @@ struct Manifests {
 pub fn run(cli: &Cli) -> Result<ExitCode> {
     match &cli.command {
         Command::Install(args) => install(args),
+        Command::Image(args) => make_image(args),
         Command::Uninstall(args) => remove(args),
         Command::Status(args) => show_status(args),
         Command::Doctor(args) => show_doctor(args),
@@ -171,34 +211,12 @@ fn check_restart(root: &Root, restart: bool) -> Result<()> {
 fn install(args: &Install) -> Result<ExitCode> {
     let root = Root::open(&args.tree.root)?;
     check_restart(&root, args.restart)?;
-    let bin_dir = args.bin_dir.trim_end_matches('/');
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-".contains(&b);
-    if !bin_dir.starts_with('/') || !bin_dir.bytes().all(plain) || bin_dir.contains("..") {
-        return Err(Error::Usage(
-            "--bin-dir must be an absolute path of letters, digits and `/._-`".to_owned(),
-        ));
-    }
-    let from = match &args.from {
-        Some(from) => from.clone(),
-        None => own_directory()?,
-    };
-    let options = Options {
-        from,
-        bin_dir: bin_dir.to_owned(),
-        distributions: args.distribution.clone(),
-        config_version: args.config_version,
-        runtime_handler: !args.no_runtime_handler,
-    };
+    let options = args.what.options()?;
     let outcome = install::install(&root, &options, &mut NoFaults)?;
     if outcome.recovered {
         println!("an earlier run was cut off; its changes were put back first");
     }
-    for path in &outcome.changed {
-        println!("installed {path}");
-    }
-    for note in &outcome.notes {
-        println!("note: {note}");
-    }
+    show(&outcome);
     let mut commands = Vec::new();
     if outcome.changed.is_empty() {
         println!("nothing to do: everything is as it should be");
@@ -210,6 +228,59 @@ fn install(args: &Install) -> Result<ExitCode> {
         write_commands(file, if args.restart { &[] } else { &commands })?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+impl What {
+    fn options(&self) -> Result<Options> {
+        let bin_dir = self.bin_dir.trim_end_matches('/');
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"/._-".contains(&b);
+        if !bin_dir.starts_with('/') || !bin_dir.bytes().all(plain) || bin_dir.contains("..") {
+            return Err(Error::Usage(
+                "--bin-dir must be an absolute path of letters, digits and `/._-`".to_owned(),
+            ));
+        }
+        let from = match &self.from {
+            Some(from) => from.clone(),
+            None => own_directory()?,
+        };
+        Ok(Options {
+            from,
+            bin_dir: bin_dir.to_owned(),
+            distributions: self.distribution.clone(),
+            config_version: self.config_version,
+            runtime_handler: !self.no_runtime_handler,
+        })
+    }
+}
+
+fn show(outcome: &install::Outcome) {
+    for path in &outcome.changed {
+        println!("installed {path}");
+    }
+    for note in &outcome.notes {
+        println!("note: {note}");
+    }
+}
+
+fn make_image(args: &Image) -> Result<ExitCode> {
+    let tree = match &args.tree {
+        Some(dir) => image::Tree::Existing(dir.clone()),
+        None => image::Tree::Debian {
+            suite: args.suite.clone(),
+            mirror: args.mirror.clone(),
+            include: args.include.clone(),
+            apt_options: args.aptopt.clone(),
+        },
+    };
+    let made = image::make(&tree, &args.output, &args.what.options()?)?;
+    show(&made.outcome);
+    println!("{}: {}", args.output.display(), size(made.bytes));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Bytes for people.
+fn size(bytes: u64) -> String {
+    format!("{}.{} MB", bytes / 1_000_000, bytes / 100_000 % 10)
 }
 
 fn own_directory() -> Result<PathBuf> {
@@ -298,8 +369,9 @@ fn show_status(args: &Look) -> Result<ExitCode> {
                 State::Changed => "changed since",
                 State::Missing => "MISSING",
             };
-            println!("{state:13} {}", item.path);
+            println!("{state:13} {:>10} {}", item.bytes, item.path);
         }
+        println!("{} installed", size(status.bytes()));
         match status.handler_in.as_slice() {
             [] => println!("no containerd configuration defines the handler"),
             files => println!("handler `mycedrive` in {}", files.join(", ")),

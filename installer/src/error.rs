@@ -149,7 +149,7 @@ pub enum Error {
         step: usize,
     },
 
-    /// A command on the live node failed.
+    /// A command failed: on the live node, or one that makes an image.
     #[error("`{command}` failed: {problem}")]
     Command {
         /// The command line.

@@ -6,6 +6,7 @@
 //!   that is never left.
 //! - [`containerd`] knows the configurations of containerd, k3s, RKE2 and k0s.
 //! - [`doctor`] says what is missing and what works without it.
+//! - [`image`] makes node images.
 //! - [`manifests`] holds the cluster's side.
 
 pub mod cli;
@@ -13,6 +14,7 @@ pub mod containerd;
 pub mod criu_conf;
 pub mod doctor;
 pub mod error;
+pub mod image;
 pub mod install;
 pub mod manifests;
 pub mod record;

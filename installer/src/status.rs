@@ -28,6 +28,8 @@ pub struct Item {
     pub purpose: Purpose,
     /// How it is now.
     pub state: State,
+    /// Its size in bytes; 0 for directories and links.
+    pub bytes: u64,
 }
 
 /// The state of a tree.
@@ -42,6 +44,11 @@ pub struct Status {
 }
 
 impl Status {
+    /// Size in bytes of all that is installed.
+    pub fn bytes(&self) -> u64 {
+        self.items.iter().map(|item| item.bytes).sum()
+    }
+
     /// True if everything is in place and the handler is defined.
     pub fn complete(&self) -> bool {
         self.version.is_some()
@@ -61,7 +68,7 @@ pub fn status(root: &Root) -> Result<Status> {
     };
     status.version = Some(manifest.version);
     for entry in manifest.entries {
-        let (now, _) = Was::look(root, &entry.path)?;
+        let (now, content) = Was::look(root, &entry.path)?;
         let same_kind = matches!((&now, &entry.after), (Was::Dir { .. }, Was::Dir { .. }));
         let state = match now {
             _ if now == entry.after || same_kind => State::Installed,
@@ -72,6 +79,7 @@ pub fn status(root: &Root) -> Result<Status> {
             path: entry.path,
             purpose: entry.purpose,
             state,
+            bytes: content.len() as u64,
         });
     }
     Ok(status)

@@ -244,7 +244,9 @@ pub fn nodes() -> Vec<(&'static str, Tree)> {
 
     let tree = Tree::debian("2.1.9~ds1-1");
     tree.file("etc/containerd/config.toml", DEFAULT_2_1);
-    nodes.push(("forky, default dump", tree));
+    tree.add_program("mycedrive-init");
+    tree.add_program("libmycedrive_dmtcp_plugin.so");
+    nodes.push(("forky, default dump, with plugin and init", tree));
 
     let tree = Tree::debian("2.1.9~ds1-1");
     tree.file("etc/containerd/config.toml", MAIN_3);
