@@ -11,6 +11,8 @@ pub mod leftovers;
 pub mod migrations;
 pub mod redis;
 pub mod report;
+#[cfg(feature = "demo")]
+pub mod volume;
 
 #[cfg(test)]
 mod tests;

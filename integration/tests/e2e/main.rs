@@ -13,6 +13,7 @@ mod migration;
 mod refusal;
 mod runtime;
 mod testbed;
+mod volumes;
 mod world;
 
 use std::process::ExitCode;
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         refusal::all(),
         engine::all(),
         dmtcp::all(),
+        volumes::all(),
         faults::all(),
     ];
     let trials = scenarios

@@ -25,7 +25,7 @@ use crate::operator::{Answer, Ask, Decide};
 use crate::serve;
 
 pub use args::Args;
-use args::{Command, ConfigCommand};
+use args::{Command, ConfigCommand, VolumeCommand};
 use output::{json, line, print};
 
 /// How long threads of the daemon may take after everything else has ended.
@@ -118,6 +118,15 @@ async fn client(config: &Config, command: Command) -> Result<ExitCode> {
             };
             done(
                 ask(&socket, &Ask::Resolve { id, decide })
+                    .await?
+                    .one()
+                    .await?,
+            )?;
+        }
+        Command::Volume(VolumeCommand::Checkpoint { pod, volume, out }) => {
+            let out = std::path::absolute(&out).map_err(Error::io("cannot use", &out))?;
+            done(
+                ask(&socket, &Ask::CheckpointVolume { pod, volume, out })
                     .await?
                     .one()
                     .await?,

@@ -45,6 +45,15 @@ pub enum Ask {
         /// Its id, or the beginning of it.
         id: String,
     },
+    /// Copies a consistent layer of a volume.
+    CheckpointVolume {
+        /// `NAMESPACE/POD`.
+        pod: String,
+        /// `CONTAINER:PATH`, as the container sees it.
+        volume: String,
+        /// Directory for the layer; must not exist.
+        out: std::path::PathBuf,
+    },
     /// Decides a held migration.
     Resolve {
         /// Its id, or the beginning of it.

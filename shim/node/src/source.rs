@@ -40,7 +40,7 @@ use crate::peers::PeerInfo;
 pub use migration::{Details, Migration, lock};
 use refusal::Refusal;
 pub use table::Table;
-pub use trees::{ROOTFS, id_of};
+pub use trees::{ROOTFS, ids_of};
 
 /// How long journals of migrations that are over are kept.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -28,6 +28,7 @@ use crate::rootfs::{self, Mount};
 use crate::runc::Runc;
 use crate::spec::Spec;
 use crate::state::{Exit, State};
+use crate::volumes::Volume;
 
 pub use carrier::{Carrier, Without};
 
@@ -96,6 +97,7 @@ pub struct Container {
     held_output: Mutex<Vec<std::fs::File>>,
     /// When its program was started under an engine.
     started: Mutex<Option<Instant>>,
+    volumes: Mutex<Vec<Volume>>,
 }
 
 /// What a container is made of.
@@ -164,6 +166,7 @@ impl Container {
             carrier: Mutex::default(),
             held_output: Mutex::default(),
             started: Mutex::default(),
+            volumes: Mutex::default(),
         }
     }
 
@@ -204,6 +207,21 @@ impl Container {
             rootfs::unmount_all(&self.rootfs())?;
         }
         Ok(())
+    }
+
+    /// Notes how one of its volumes is mounted.
+    pub fn add_volume(&self, volume: Volume) {
+        lock(&self.volumes).push(volume);
+    }
+
+    /// How its volumes are mounted.
+    pub fn volumes(&self) -> Vec<Volume> {
+        lock(&self.volumes).clone()
+    }
+
+    /// Forgets how its volumes were mounted.
+    pub fn take_volumes(&self) -> Vec<Volume> {
+        std::mem::take(&mut *lock(&self.volumes))
     }
 
     fn owner(&self) -> Owner<'_> {

@@ -55,6 +55,9 @@ pub enum Error {
     /// The pod's network could not be changed.
     #[error(transparent)]
     Network(#[from] mycedrive_connection::Error),
+    /// A volume could not be mounted or folded back.
+    #[error(transparent)]
+    Volume(#[from] mycedrive_volume::Error),
     /// A test ordered it.
     #[error(transparent)]
     Fault(#[from] mycedrive_handover::fault::Injected),
@@ -108,6 +111,7 @@ impl Error {
             | Self::Io { .. }
             | Self::Engine(_)
             | Self::Network(_)
+            | Self::Volume(_)
             | Self::Fault(_)
             | Self::Decode { .. } => Code::UNKNOWN,
         }

@@ -25,6 +25,7 @@ mod spec;
 mod state;
 mod stats;
 mod task;
+mod volumes;
 
 use std::process::ExitCode;
 use std::time::Duration;

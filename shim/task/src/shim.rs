@@ -15,6 +15,7 @@ use containerd_shim::protos::shim::oci::Options as RuncMessage;
 use containerd_shim::protos::types::introspection::{RuntimeInfo, RuntimeVersion};
 use containerd_shim::publisher::RemotePublisher;
 use containerd_shim::{Config, ExitSignal, Flags, Shim, StartOpts};
+use mycedrive_volume::attach::{Attachments, User};
 use tracing::warn;
 
 use crate::cgroup::Cgroup;
@@ -204,7 +205,9 @@ fn delete(id: &str, namespace: &str) -> Result<DeleteResponse> {
     let bundle = bundle_of(id)?;
     let options = Options::load(&bundle);
     let runc = Runc::new(&options, namespace, &bundle);
-    if shim_is_dead(&bundle) && Spec::load(&bundle).is_ok_and(|spec| spec.is_sandbox()) {
+    let dead = shim_is_dead(&bundle);
+    let sandbox = Spec::load(&bundle).is_ok_and(|spec| spec.is_sandbox());
+    if dead && sandbox {
         orphans::remove(id, &runc);
     }
     match runc.delete_blocking(id) {
@@ -214,6 +217,9 @@ fn delete(id: &str, namespace: &str) -> Result<DeleteResponse> {
     }
     if let Err(error) = rootfs::unmount_all(&bundle.join("rootfs")) {
         eprintln!("{error}");
+    }
+    if dead {
+        fold_volumes(id);
     }
     remove_dead_sockets(id, &bundle);
     let pid = fs::read_to_string(bundle.join("init.pid"))
@@ -226,6 +232,14 @@ fn delete(id: &str, namespace: &str) -> Result<DeleteResponse> {
         exited_at: Some(timestamp(SystemTime::now())).into(),
         ..DeleteResponse::default()
     })
+}
+
+/// Folds back the stacks that the dead shim's container, or all of its pod, used.
+fn fold_volumes(id: &str) {
+    let gone = |user: &User| user.sandbox == id || user.container == id;
+    if let Err(error) = Attachments::of_node().sweep(&|user| !gone(user)) {
+        eprintln!("{error}");
+    }
 }
 
 fn bundle_of(id: &str) -> Result<PathBuf> {

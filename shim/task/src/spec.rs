@@ -151,6 +151,23 @@ impl Spec {
         }
     }
 
+    /// Whether the container's processes may mount file systems.
+    pub fn may_mount(&self) -> bool {
+        let list = self.json.pointer("/process/capabilities/bounding");
+        let mut names = list.and_then(Value::as_array).into_iter().flatten();
+        names.any(|name| name.as_str() == Some("CAP_SYS_ADMIN"))
+    }
+
+    /// Changes from where a mount is made.
+    pub fn set_mount_source(&mut self, destination: &str, source: &Path) {
+        let list = self.json.get_mut("mounts").and_then(Value::as_array_mut);
+        for mount in list.into_iter().flatten() {
+            if mount.get("destination").and_then(Value::as_str) == Some(destination) {
+                mount["source"] = json!(source.display().to_string());
+            }
+        }
+    }
+
     /// Refuses annotations that a pod must not set.
     pub fn refuse_reserved(&self) -> Result<()> {
         if self.annotation(annotation::CRIU_CONFIG).is_some() {

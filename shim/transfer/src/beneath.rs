@@ -55,7 +55,7 @@ pub(crate) fn check_path(path: &[u8]) -> Result<()> {
 }
 
 /// Splits a non-empty path into its parent ("" for the root) and its last component.
-pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
     match path.iter().rposition(|byte| *byte == b'/') {
         Some(at) => (&path[..at], &path[at + 1..]),
         None => (&[], path),
@@ -64,13 +64,13 @@ pub(crate) fn split(path: &[u8]) -> (&[u8], &[u8]) {
 
 /// A directory that everything else is opened beneath.
 #[derive(Debug)]
-pub(crate) struct Root {
+pub struct Root {
     fd: OwnedFd,
 }
 
 impl Root {
     /// Opens the root itself, a path that this node chose (symlinks are followed).
-    pub(crate) fn open(path: &Path) -> Result<Self> {
+    pub fn open(path: &Path) -> Result<Self> {
         use std::os::unix::ffi::OsStrExt as _;
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let fd = open(path, flags, Mode::empty())
@@ -78,12 +78,21 @@ impl Root {
         Ok(Self { fd })
     }
 
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
+    /// The directory behind `fd` as a root.
+    pub(crate) fn of(fd: BorrowedFd<'_>) -> Result<Self> {
+        let fd = fd
+            .try_clone_to_owned()
+            .map_err(|e| Error::io("keep", b"", e))?;
+        Ok(Self { fd })
+    }
+
+    /// The directory itself.
+    pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
     }
 
     /// Opens `path` beneath the root; the empty path is the root. Never follows a symlink.
-    pub(crate) fn at(&self, path: &[u8], flags: OFlag) -> Result<OwnedFd, Errno> {
+    pub fn at(&self, path: &[u8], flags: OFlag) -> Result<OwnedFd, Errno> {
         if path.is_empty() {
             return open_piece(self.fd(), b".", flags, 0);
         }
@@ -104,7 +113,7 @@ impl Root {
     }
 
     /// Opens a directory for use as `dirfd`.
-    pub(crate) fn directory(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
+    pub fn directory(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
         self.at(path, OFlag::O_PATH | OFlag::O_DIRECTORY)
     }
 }

@@ -51,7 +51,7 @@
 //! | kind | frame | payload |
 //! |---|---|---|
 //! | 01 | End | digest `[32]` |
-//! | 10 | TreeBegin | session u64, base round u32 (0 = full), round u32, name |
+//! | 10 | TreeBegin | session u64, base round u32 (0 = full, 2^32-1 = what the receiver listed), round u32, name |
 //! | 11 | Park | slot u64, path |
 //! | 12 | Remove | directory u8, path |
 //! | 13 | MakeDir | path |
@@ -73,6 +73,7 @@
 //! chunks' CRC only makes sure that damage is found before a decoder sees it, and that not even a
 //! change that zstd would ignore passes; TLS is what keeps attackers out.
 
+pub mod access;
 mod beneath;
 mod budget;
 mod error;
@@ -90,5 +91,6 @@ pub use image::{ImagesBegin, ImagesSummary, ReceivedImages, receive_images, send
 pub use limiter::Limiter;
 pub use tree::{
     FinalRound, ReceivedRound, Round, RoundSummary, TreeBegin, TreeId, TreeReceiver, TreeSender,
+    have,
 };
 pub use wire::{Counts, FrameReader, FrameWriter, Level, Options, Section};

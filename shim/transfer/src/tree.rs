@@ -2,8 +2,9 @@
 
 mod applying;
 mod content;
+mod have;
 mod index;
-mod meta;
+pub(crate) mod meta;
 mod plan;
 mod receiver;
 mod scan;
@@ -11,6 +12,7 @@ mod sender;
 mod sending;
 mod wipe;
 
+pub use have::have;
 pub use receiver::{ReceivedRound, TreeReceiver};
 pub(crate) use scan::{ScannedFile, list_files};
 pub use sender::{FinalRound, Round, RoundSummary, TreeSender};
@@ -58,6 +60,9 @@ impl fmt::Display for TreeId {
     }
 }
 
+/// Stands for a round before: the receiver has what it listed with [`have`].
+pub(crate) const LISTED: u32 = u32::MAX;
+
 /// Announces a round of a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TreeBegin {
@@ -65,7 +70,8 @@ pub struct TreeBegin {
     pub id: TreeId,
     /// Random number of the sender's index, so that a delta never meets another sender's state.
     pub(crate) session: u64,
-    /// The round this one builds on; 0 for a full round.
+    /// The round this one builds on; 0 for a full round, [`LISTED`] for one that builds on what
+    /// the receiver found in its directory.
     pub(crate) base: u32,
     /// This round's number, counted from 1.
     pub(crate) round: u32,

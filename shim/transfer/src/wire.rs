@@ -10,6 +10,7 @@ mod writer;
 
 #[cfg(test)]
 pub(crate) use chunk::{ChunkReader, ChunkWriter};
+pub(crate) use codec::{Cursor, Put};
 pub(crate) use decode::MAX_NAME;
 pub(crate) use frame::{Attributes, Digest, Frame, Time, XattrList};
 pub use reader::{FrameReader, Section};

@@ -5,6 +5,7 @@ mod print;
 mod scenario;
 #[cfg(test)]
 mod tests;
+mod volume;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -31,6 +32,13 @@ struct Arguments {
     /// Megabytes of data in Redis.
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(0..=2000))]
     size: u64,
+    /// Instead, move a pod with a volume of this size (such as 400M) with 0, 1, 2 and as many
+    /// pre-copy rounds as are of use.
+    #[arg(long, value_name = "SIZE", value_parser = volume::size)]
+    volume: Option<u64>,
+    /// With --volume: file for the picture of the client's throughput.
+    #[arg(long, value_name = "FILE", default_value = "volume.svg")]
+    svg: PathBuf,
     /// Write the numbers to this file as JSON.
     #[arg(long)]
     json: Option<PathBuf>,
@@ -72,6 +80,18 @@ fn run(arguments: &Arguments) -> Result<bool> {
         node.set_rate(arguments.rate.as_deref())?;
     }
 
+    if let Some(size) = arguments.volume {
+        let clean = volume::run(&testbed, size, &arguments.svg)?;
+        println!(
+            "{}",
+            if clean {
+                "Nothing was lost."
+            } else {
+                "SOMETHING WAS LOST."
+            }
+        );
+        return Ok(clean);
+    }
     println!("\nLive migration");
     let moved = scenario::migrate(&testbed, arguments.size)?;
     println!("\nKill and start, for comparison");

@@ -5,9 +5,11 @@ mod plot;
 mod shim;
 mod soak;
 mod statistics;
+mod volume;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
@@ -43,6 +45,28 @@ enum What {
         #[arg(long, default_value_t = 30)]
         runs: usize,
     },
+    /// Volumes: freeze against rounds and link, against size, bytes against change, overhead of a
+    /// stack. Each part is run by itself.
+    Volume {
+        /// Which part.
+        #[arg(value_enum)]
+        part: volume::Part,
+        /// Runs for each value.
+        #[arg(long, default_value_t = 5)]
+        runs: usize,
+        /// `rounds`: links in Mbit/s, 0 for no limit.
+        #[arg(long, value_delimiter = ',', default_values_t = [5, 10, 20])]
+        links: Vec<u64>,
+        /// `rounds`: size of the volume that is written, megabytes.
+        #[arg(long, default_value_t = 40)]
+        size: u64,
+        /// `size`: sizes of the volume, megabytes.
+        #[arg(long, value_delimiter = ',', default_values_t = [10, 100, 1000, 4000])]
+        sizes: Vec<u64>,
+        /// Begin no further run after so many minutes.
+        #[arg(long, default_value_t = 30)]
+        minutes: u64,
+    },
     /// Migrations back and forth in a row; what is lost and what is left over.
     Soak {
         /// Migrations.
@@ -69,6 +93,23 @@ fn main() -> Result<()> {
     match arguments.what {
         What::Freeze { runs, sizes } => freeze::run(&testbed, runs, &sizes, &arguments.out),
         What::Shim { runs } => shim::run(&testbed, runs, &arguments.out),
+        What::Volume {
+            part,
+            runs,
+            links,
+            size,
+            sizes,
+            minutes,
+        } => {
+            let plan = volume::Plan {
+                runs,
+                links,
+                size,
+                sizes,
+                until: Instant::now() + Duration::from_secs(minutes * 60),
+            };
+            volume::run(&testbed, part, &plan, &arguments.out)
+        }
         What::Soak { runs } => soak::run(&testbed, runs, &arguments.out),
     }
 }

@@ -116,6 +116,9 @@ pub enum Command {
         #[arg(long, default_value = "cancelled by an operator")]
         reason: String,
     },
+    /// Work with volumes that are stacks
+    #[command(subcommand)]
+    Volume(VolumeCommand),
     /// Check this node: programs, kernel, keys, containerd, sockets
     #[command(
         after_help = "Each line is ok, warn or fail; warn and fail say what to do. Exit code 1 \
@@ -131,6 +134,26 @@ pub enum Command {
         config --check"
     )]
     Config(ConfigCommand),
+}
+
+/// `mycedrive volume`.
+#[derive(Debug, Subcommand)]
+pub enum VolumeCommand {
+    /// Copy a consistent layer of a volume: everything that changed since the pod's start
+    #[command(
+        after_help = "The pod stands still while its live upper is copied. `mycedrive ps` shows \
+        which volumes are stacks.\n\nExample:\n  mycedrive volume checkpoint shop/redis-0 \
+        redis:/data --out /root/redis-layer"
+    )]
+    Checkpoint {
+        /// NAMESPACE/POD
+        pod: String,
+        /// CONTAINER:PATH, as the container sees it
+        volume: String,
+        /// Directory for the layer; is made
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+    },
 }
 
 /// `mycedrive config`.

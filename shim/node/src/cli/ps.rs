@@ -1,7 +1,7 @@
 //! Lists of pods and migrations, for people.
 
 use super::table::Table;
-use crate::operator::pods::PodInfo;
+use crate::operator::pods::{PodInfo, VolumeInfo};
 use crate::progress::{Progress, Side, now_ns};
 use crate::units::{show_bytes, show_millis};
 
@@ -57,8 +57,34 @@ pub fn pods(pods: &[PodInfo]) -> String {
         for obstacle in &pod.obstacles {
             table.note(obstacle);
         }
+        for container in &pod.containers {
+            for one in &container.volumes {
+                table.note(&volume(&container.name, one));
+            }
+        }
     }
     table.render()
+}
+
+fn volume(container: &str, one: &VolumeInfo) -> String {
+    let place = format!("volume {container}:{}", one.destination);
+    if one.layers > 0 {
+        return format!(
+            "{place} is a stack of {} layers: {}, and {} in the upper",
+            one.layers,
+            show_bytes(one.lower_bytes),
+            show_bytes(one.live_bytes)
+        );
+    }
+    let reason = if one.plain_because.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", one.plain_because)
+    };
+    format!(
+        "{place}, {}, moves as a directory{reason}",
+        show_bytes(one.live_bytes)
+    )
 }
 
 /// `mycedrive migrations`.

@@ -12,9 +12,16 @@ const DOWNTIME: &str = "mycedrive.io/max-downtime";
 const BANDWIDTH: &str = "mycedrive.io/bandwidth";
 const CONNECTIONS: &str = "mycedrive.io/connections";
 const ENGINE: &str = "mycedrive.io/engine";
+const ROUNDS: &str = "mycedrive.io/volume-rounds";
 const PREFIX: &str = "mycedrive.io/";
 /// Read by the shim or on the source; nothing here to check.
-const OTHERS: &[&str] = &["mycedrive.io/on-terminate", "mycedrive.io/volumes"];
+const OTHERS: &[&str] = &[
+    "mycedrive.io/on-terminate",
+    "mycedrive.io/volumes",
+    "mycedrive.io/source-volumes",
+];
+/// Most rounds that can be asked for.
+const MOST_ROUNDS: u32 = 100;
 
 /// An annotation that cannot be used; says which, what it holds, and what it may hold.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +39,7 @@ pub enum AnnotationError {
     /// A name of ours that does not exist: most likely a slip.
     #[error(
         "annotation {name} is unknown: the known ones are {FROM}, {DOWNTIME}, {BANDWIDTH}, \
-         {CONNECTIONS}, {ENGINE}"
+         {CONNECTIONS}, {ENGINE}, {ROUNDS}"
     )]
     Unknown {
         /// The annotation.
@@ -55,6 +62,8 @@ pub struct Wish {
     pub bandwidth: u64,
     /// Whether connections are kept.
     pub keep_connections: bool,
+    /// Rounds before the freeze; `None`: as many as are of use.
+    pub rounds: Option<u32>,
 }
 
 /// Reads a pod's annotations. `None` when it is not a destination.
@@ -66,7 +75,7 @@ pub fn parse(
         return Ok(None);
     };
     for name in annotations.keys() {
-        let known = [FROM, DOWNTIME, BANDWIDTH, CONNECTIONS, ENGINE];
+        let known = [FROM, DOWNTIME, BANDWIDTH, CONNECTIONS, ENGINE, ROUNDS];
         if name.starts_with(PREFIX)
             && !known.contains(&name.as_str())
             && !OTHERS.contains(&name.as_str())
@@ -109,7 +118,15 @@ pub fn parse(
             return Err(value(ENGINE, text, allowed));
         }
     }
+    let rounds = match annotations.get(ROUNDS).map(String::as_str) {
+        None | Some("auto") => None,
+        Some(text) => match text.parse() {
+            Ok(number) if number <= MOST_ROUNDS => Some(number),
+            _ => return Err(value(ROUNDS, text, "\"auto\" or a number from 0 to 100")),
+        },
+    };
     Ok(Some(Wish {
+        rounds,
         endpoint: endpoint.to_owned(),
         namespace: namespace.to_owned(),
         pod: pod.to_owned(),

@@ -2,33 +2,49 @@
 //!
 //! A writable root layer is received into a folder of the migration: kubelet may replace the
 //! container (and with it the layer) while rounds go on. Just before the restore it takes the
-//! layer's place. Mounts belong to the pod and are received where they are.
+//! layer's place. Volumes belong to the pod: a directory is received where it is, the layers of a
+//! stack beside what the volume holds, which they replace just before the restore.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::thread;
 
-use mycedrive_proto::migration::Manifest;
-use mycedrive_transfer::{
-    Budget, FinalRound, FrameReader, FrameWriter, Options, Round, Section, TreeId, TreeReceiver,
-    TreeSender, receive_images,
-};
+use mycedrive_proto::migration::{Manifest, SourceContainer};
+use mycedrive_transfer::access::copy_tree;
+use mycedrive_transfer::{Budget, FrameReader, Section, TreeReceiver, receive_images};
+use mycedrive_volume::attach::Attachments;
+use mycedrive_volume::{receive, undisturbed};
 
 use super::meeting::Arrival;
+use super::source::{Asked, Obstacle};
 use crate::blocks::BlockReader;
 use crate::error::{Error, Result};
-use crate::files;
-use crate::source::{ROOTFS, id_of};
+use crate::source::{ROOTFS, ids_of};
+use crate::{files, machine};
+
+const MIB: u64 = 1 << 20;
+/// Most bytes of the lists of one request; a message has at most 4 MiB.
+const MAX_LISTS: usize = 3 << 20;
 
 /// Where each tree is received, with what has arrived so far.
 #[derive(Debug, Default)]
 pub struct Places {
     paths: BTreeMap<String, PathBuf>,
     receivers: BTreeMap<String, TreeReceiver>,
+    /// Volumes that arrive as layers.
+    stacks: BTreeSet<PathBuf>,
+    /// Layers that do not change on the source.
+    fixed: BTreeSet<String>,
+    /// Trees whose places were listed for the source.
+    listed: BTreeSet<String>,
     budget: Budget,
+}
+
+/// Number of layers of a tree; 0: it is no stack.
+fn layers_of(container: &SourceContainer, tree: &str) -> u32 {
+    container.layers.get(tree).copied().unwrap_or(0)
 }
 
 impl Places {
@@ -49,46 +65,98 @@ impl Places {
         staging: &Path,
     ) -> Result<()> {
         for container in &manifest.containers {
-            for tree in &container.trees {
-                let id = id_of(&container.name, tree);
-                let path = if tree == ROOTFS {
+            for (number, tree) in container.trees.iter().enumerate() {
+                let bytes = container.tree_bytes.get(number).copied().unwrap_or(0);
+                let layers = layers_of(container, tree);
+                let ids = ids_of(&container.name, tree, layers);
+                if tree == ROOTFS {
                     let folder = staging.join(&container.name);
                     files::make_private_dir(&folder)?;
-                    folder
-                } else {
-                    let mount = here.get(&container.name).and_then(|arrival| {
-                        let mut mounts = arrival.container.mounts.iter();
-                        mounts.find(|mount| mount.destination == *tree)
-                    });
-                    match mount {
-                        Some(mount) => PathBuf::from(&mount.source),
-                        None => continue,
-                    }
-                };
-                if self.paths.get(&id) != Some(&path) {
-                    self.receivers.remove(&id);
-                    self.paths.insert(id, path);
+                    self.place(&ids[0], folder);
+                    continue;
                 }
+                let mount = here.get(&container.name).and_then(|arrival| {
+                    let mut mounts = arrival.container.mounts.iter();
+                    mounts.find(|mount| mount.destination == *tree && mount.moves)
+                });
+                let Some(mount) = mount else { continue };
+                let volume = PathBuf::from(&mount.volume);
+                if ids.iter().all(|id| self.paths.contains_key(id)) && volume.exists() {
+                    continue;
+                }
+                room(&volume, bytes)?;
+                self.volume(&ids, &volume, layers)?;
             }
         }
         Ok(())
     }
 
-    /// Ids of the trees that have a place.
-    pub fn ids(&self) -> Vec<String> {
-        self.paths.keys().cloned().collect()
+    fn volume(&mut self, ids: &[String], volume: &Path, layers: u32) -> Result<()> {
+        if let Some(at) = Attachments::of_node().mounted_at(volume) {
+            return Err(Error::Refused(format!(
+                "volume {} is in use on this node (as a stack at {}): stop the pod that uses it",
+                volume.display(),
+                at.display()
+            )));
+        }
+        if layers == 0 {
+            // A stack that was left here is taken apart: its folder would be content.
+            mycedrive_volume::end(volume, &mut undisturbed).map_err(stack)?;
+            self.place(&ids[0], volume.to_owned());
+            return Ok(());
+        }
+        let paths = receive::begin(volume, layers).map_err(stack)?;
+        for (id, path) in ids.iter().zip(paths) {
+            self.place(id, path);
+        }
+        self.fixed.extend(ids[..ids.len() - 1].iter().cloned());
+        self.stacks.insert(volume.to_owned());
+        Ok(())
     }
 
-    /// Of those, the ones of which nothing is here.
-    pub fn anew(&self) -> Vec<String> {
-        self.paths
-            .keys()
-            .filter(|id| !self.receivers.contains_key(*id))
-            .cloned()
-            .collect()
+    fn place(&mut self, id: &str, path: PathBuf) {
+        if self.paths.get(id) != Some(&path) {
+            self.receivers.remove(id);
+            self.paths.insert(id.to_owned(), path);
+        }
     }
 
-    /// Receives one round. `images`: where the memory images go, in the final round.
+    /// Whether something has a place of which no round is here.
+    pub fn has_news(&self) -> bool {
+        self.paths.keys().any(|id| !self.receivers.contains_key(id))
+    }
+
+    /// What the next round is to bring. Reads what earlier attempts left in the places.
+    pub fn ask(&mut self) -> Result<Asked> {
+        let mut asked = Asked {
+            trees: self.paths.keys().cloned().collect(),
+            ..Asked::default()
+        };
+        self.listed.clear();
+        let mut room = MAX_LISTS;
+        for (id, path) in &self.paths {
+            if self.receivers.contains_key(id) {
+                continue;
+            }
+            asked.anew.push(id.clone());
+            if let Some(list) = mycedrive_transfer::have(path, room).map_err(failed)? {
+                room -= list.len();
+                asked.have.insert(id.clone(), list);
+                self.listed.insert(id.clone());
+            }
+        }
+        Ok(asked)
+    }
+
+    /// A round did not come to its end: it is not known what the source thinks is here of what
+    /// changes there.
+    pub fn broken(&mut self) {
+        let fixed = &self.fixed;
+        self.receivers.retain(|id, _| fixed.contains(id));
+    }
+
+    /// Receives one round. `images`: where the memory images go, in the final round. After an
+    /// error, what had arrived whole is still here.
     pub fn receive(&mut self, reader: BlockReader, images: Option<&Path>) -> Result<u64> {
         let mut frames = FrameReader::new(reader, &self.budget).map_err(failed)?;
         while let Some(section) = frames.next_section().map_err(failed)? {
@@ -122,11 +190,16 @@ impl Places {
                 "the source sent tree {id}, which has no place here"
             ))
         })?;
-        TreeReceiver::new(path, &self.budget).map_err(failed)
+        if self.listed.contains(id) {
+            TreeReceiver::listed(path, &self.budget).map_err(failed)
+        } else {
+            TreeReceiver::new(path, &self.budget).map_err(failed)
+        }
     }
 
     /// Puts the received root layers where the containers' root file systems will be mounted
-    /// from. Fails when a tree of the manifest did not arrive.
+    /// from, and makes stacks of the received layers. Fails when a tree of the manifest did not
+    /// arrive.
     pub fn settle(
         &mut self,
         manifest: &Manifest,
@@ -135,9 +208,10 @@ impl Places {
     ) -> Result<()> {
         for container in &manifest.containers {
             for tree in &container.trees {
-                let id = id_of(&container.name, tree);
-                if self.receivers.remove(&id).is_none() {
-                    return Err(Error::Failed(format!("tree {id} did not arrive")));
+                for id in ids_of(&container.name, tree, layers_of(container, tree)) {
+                    if self.receivers.remove(&id).is_none() {
+                        return Err(Error::Failed(format!("tree {id} did not arrive")));
+                    }
                 }
                 if tree != ROOTFS {
                     continue;
@@ -153,8 +227,32 @@ impl Places {
                 settle(&staging.join(&container.name), &upper)?;
             }
         }
+        for volume in &self.stacks {
+            receive::commit(volume, &mut undisturbed).map_err(stack)?;
+        }
         Ok(())
     }
+}
+
+/// Before anything of a volume is sent: its disk can hold it. What an earlier attempt left there
+/// counts as free.
+fn room(volume: &Path, bytes: u64) -> Result<()> {
+    let needed = bytes + bytes / 16 + 16 * MIB;
+    let free = machine::free_space(volume)?;
+    if free >= needed || free + machine::tree_size(volume) >= needed {
+        return Ok(());
+    }
+    let obstacle = Obstacle::Space {
+        free: free / MIB,
+        needed: needed / MIB,
+        place: format!("for the volume {}", volume.display()),
+    };
+    Err(Error::Refused(obstacle.to_string()))
+}
+
+#[allow(clippy::needless_pass_by_value)]
+fn stack(error: mycedrive_volume::Error) -> Error {
+    Error::Failed(error.to_string())
 }
 
 /// Makes `upper` what `staged` is: by renaming on one file system, by copying otherwise.
@@ -183,36 +281,9 @@ fn settle(staged: &Path, upper: &Path) -> Result<()> {
     fs::remove_dir_all(&aside).map_err(Error::io("cannot remove", &aside))
 }
 
-/// Copies a tree within this node, exactly, with the code that copies it between nodes.
+/// Copies a tree within this node.
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    let (reader, writer) =
-        io::pipe().map_err(|error| Error::Failed(format!("cannot make a pipe: {error}")))?;
-    let budget = Budget::default();
-    thread::scope(|scope| {
-        let sending = scope.spawn(move || -> Result<()> {
-            let mut out = FrameWriter::new(writer, &Options::default()).map_err(failed)?;
-            let id = TreeId::new("copy").map_err(failed)?;
-            let mut sender = TreeSender::new(from).map_err(failed)?;
-            let kind = FinalRound::default();
-            sender
-                .send_round(&mut out, &id, Round::Final(&kind))
-                .map_err(failed)?;
-            out.finish().map(drop).map_err(failed)
-        });
-        let mut frames = FrameReader::new(reader, &budget).map_err(failed)?;
-        let mut receiver = TreeReceiver::new(to, &budget).map_err(failed)?;
-        while let Some(section) = frames.next_section().map_err(failed)? {
-            if let Section::Tree(begin) = section {
-                receiver
-                    .receive_round(&mut frames, &begin)
-                    .map_err(failed)?;
-            }
-        }
-        drop(frames);
-        sending
-            .join()
-            .map_err(|_| Error::Failed("the copy of a root layer panicked".to_owned()))?
-    })
+    copy_tree(from, to).map_err(failed)
 }
 
 #[allow(clippy::needless_pass_by_value)]

@@ -8,9 +8,10 @@ use mycedrive_handover::destination::Event;
 use mycedrive_handover::fault::FaultPoint;
 use mycedrive_proto::migration::{Block, Manifest};
 use tokio::sync::mpsc;
-use tokio::time::interval;
-use tonic::Streaming;
+use tokio::time::{interval, sleep};
+use tonic::{Code, Streaming};
 
+use super::annotations::Wish;
 use super::drive::Task;
 use super::meeting::Stage;
 use super::source::Source;
@@ -19,21 +20,52 @@ use crate::error::{Error, Result};
 use crate::progress::Phase;
 use crate::{fault, machine};
 
-/// A round that brought less than this many bytes is worth no other one.
-const SMALL: u64 = 1 << 20;
 /// When the last container arrives and the newest round is older than this, another one comes
 /// before the freeze.
 const STALE: Duration = Duration::from_secs(2);
+/// A broken connection is made again for so long; then the migration is given up.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the rounds so far say about another one.
+#[derive(Debug, Default)]
+struct Course {
+    round: u32,
+    /// Bytes of the newest round, and when it ended.
+    last: Option<(u64, Instant)>,
+    /// How long the newest one took: about as long as its changes would in the freeze.
+    took: Duration,
+    /// They do not get smaller any more.
+    stuck: bool,
+}
+
+impl Course {
+    fn ended(&mut self, bytes: u64, took: Duration) {
+        let before = self.last.map(|(bytes, _)| bytes);
+        self.stuck = before.is_some_and(|before| bytes * 5 > before * 4);
+        self.last = Some((bytes, Instant::now()));
+        self.took = took;
+    }
+
+    /// Another round, when every container is here (`complete`) or before; `news`: a tree has
+    /// found its place.
+    fn another(&self, wish: &Wish, most: u32, news: bool, complete: bool) -> bool {
+        if let Some(number) = wish.rounds {
+            return complete && self.round < number;
+        }
+        let short = self.last.is_some() && self.took <= wish.max_downtime / 2;
+        let done = short || self.stuck || self.round >= most;
+        let stale = self.last.is_none_or(|(_, at)| at.elapsed() > STALE);
+        news || !done || (complete && stale && self.round < most)
+    }
+}
 
 impl Task {
     /// Rounds until all containers are here and another round would not shorten the freeze.
     pub(super) async fn rounds(&mut self, source: &mut Source, manifest: &Manifest) -> Result<()> {
         self.migration.apply(Event::CopyStarted)?;
         let mut meeting = self.migration.meeting.subscribe();
-        let mut last: Option<(u64, Instant)> = None;
-        let mut round = 0;
-        let mut took = Duration::ZERO;
-        let limit = self.app.config.migration.max_rounds.max(1);
+        let mut course = Course::default();
+        let most = self.app.config.migration.max_rounds.max(1);
         loop {
             let now = meeting.borrow_and_update().clone();
             if now
@@ -44,20 +76,12 @@ impl Task {
                 self.open(source).await?;
             }
             self.places.find(manifest, now.here(), &self.staging)?;
-            let news = !self.places.anew().is_empty();
-            // The last changes take about as long as this round did.
-            let short = took <= self.wish.max_downtime / 2;
-            let done = last.is_some_and(|(bytes, _)| bytes < SMALL || short) || round >= limit;
-            let stale = last.is_none_or(|(_, at)| at.elapsed() > STALE);
-            if news || !done || (now.complete() && stale && round < limit) {
-                round += 1;
+            let news = self.places.has_news();
+            if course.another(&self.wish, most, news, now.complete()) {
+                course.round += 1;
                 let begin = Instant::now();
-                let bytes = self.round(source, round).await?;
-                took = begin.elapsed();
-                let before = last.map(|(bytes, _)| bytes);
-                // Not shrinking: more rounds would not help.
-                let stuck = before.is_some_and(|before| bytes * 5 > before * 4);
-                last = Some((if stuck { 0 } else { bytes }, Instant::now()));
+                let bytes = self.round_or_again(source, course.round).await?;
+                course.ended(bytes, begin.elapsed());
                 continue;
             }
             if now.complete() {
@@ -67,6 +91,44 @@ impl Task {
             if meeting.changed().await.is_err() {
                 return Err(Error::Failed("the migration was dropped".to_owned()));
             }
+        }
+    }
+
+    /// A round. When the connection breaks, it is made again and the round goes on from what has
+    /// arrived: nothing stands still meanwhile.
+    async fn round_or_again(&mut self, source: &mut Source, round: u32) -> Result<u64> {
+        let mut since = None;
+        loop {
+            let error = match self.round(source, round).await {
+                Ok(bytes) => return Ok(bytes),
+                Err(error) if broken(&error) => error,
+                Err(error) => return Err(error),
+            };
+            self.places.broken();
+            let since: &mut Instant = since.get_or_insert_with(Instant::now);
+            tracing::warn!(%error, "the connection broke in a round; it is made again");
+            let text = format!("{round}: the connection broke: {error}");
+            self.migration.handle.event("broken", text);
+            loop {
+                if since.elapsed() > PATIENCE {
+                    return Err(error);
+                }
+                sleep(Duration::from_millis(500)).await;
+                match Source::dial(&self.app, &self.migration).await {
+                    Ok(again) => *source = again,
+                    Err(error) => {
+                        tracing::debug!(%error, "not yet");
+                        continue;
+                    }
+                }
+                // Whether the source still has this migration.
+                match self.open(source).await {
+                    Ok(_) => break,
+                    Err(error) if broken(&error) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            *since = Instant::now();
         }
     }
 
@@ -87,13 +149,22 @@ impl Task {
             progress.round = round;
             progress.round_done = 0;
         });
-        let stream = source
-            .copy(round, self.places.ids(), self.places.anew())
-            .await?;
+        let mut places = std::mem::take(&mut self.places);
+        let (places, asked) = tokio::task::spawn_blocking(move || {
+            let asked = places.ask();
+            (places, asked)
+        })
+        .await
+        .map_err(|error| Error::Failed(error.to_string()))?;
+        self.places = places;
+        let before = self.migration.received.load(Ordering::Relaxed);
+        let stream = source.copy(round, asked?).await?;
         let (bytes, ended) = self.receive(stream, None).await?;
+        let wire = self.migration.received.load(Ordering::Relaxed) - before;
         let text = format!(
-            "{round}: {}, {} entries, {} ms",
+            "{round}: {}, {} sent, {} entries, {} ms",
             crate::units::show_bytes(bytes),
+            crate::units::show_bytes(wire),
             ended.end.changed_entries,
             ended.end.milliseconds
         );
@@ -112,11 +183,13 @@ impl Task {
         let (sender, receiver) = mpsc::channel(QUEUE);
         let mut places = std::mem::take(&mut self.places);
         let writing = tokio::task::spawn_blocking(move || {
-            let read = places.receive(BlockReader::new(receiver), images.as_deref());
-            if images.is_some() {
-                fault::hit_blocking(FaultPoint::DestinationDuringImages)?;
+            let mut read = places.receive(BlockReader::new(receiver), images.as_deref());
+            if images.is_some()
+                && let Err(error) = fault::hit_blocking(FaultPoint::DestinationDuringImages)
+            {
+                read = Err(error);
             }
-            Ok::<_, Error>((places, read?))
+            (places, read)
         });
         let counted = self.migration.received.clone();
         let before = counted.load(Ordering::Relaxed);
@@ -142,8 +215,9 @@ impl Task {
             }
         };
         let wire = counted.load(Ordering::Relaxed) - before;
-        let written = written.map_err(|error| Error::Failed(error.to_string()))?;
-        let (ended, (places, raw)) = match (pumped, written) {
+        let (places, written) = written.map_err(|error| Error::Failed(error.to_string()))?;
+        self.places = places;
+        let (ended, raw) = match (pumped, written) {
             (Ok(ended), Ok(done)) => (ended, done),
             // What the source says is why the stream could not be read.
             (Err(error @ (Error::Remote { .. } | Error::Peer(_))), _) | (Ok(_), Err(error)) => {
@@ -151,7 +225,6 @@ impl Task {
             }
             (Err(_), Err(error)) | (Err(error), Ok(_)) => return Err(error),
         };
-        self.places = places;
         self.migration.handle.update(|progress| {
             progress.bytes_sent += wire;
             progress.bytes_raw += raw;
@@ -159,3 +232,19 @@ impl Task {
         Ok((raw, ended))
     }
 }
+
+/// Whether the connection is to blame, and not what one of the nodes said.
+fn broken(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Peer(_)
+            | Error::Remote {
+                code: Code::Unavailable | Code::Unknown | Code::Cancelled | Code::DeadlineExceeded,
+                ..
+            }
+    )
+}
+
+#[cfg(test)]
+#[path = "rounds_tests.rs"]
+mod tests;

@@ -1,5 +1,7 @@
 //! Calls to the source's node, and what of its answer makes a migration impossible here.
 
+use std::collections::HashMap;
+
 use mycedrive_proto::PROTOCOL;
 use mycedrive_proto::migration::source_client::SourceClient;
 use mycedrive_proto::migration::{
@@ -90,6 +92,17 @@ pub enum Obstacle {
     NothingRuns,
 }
 
+/// What a round is to bring.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Ids of the trees that have a place here.
+    pub trees: Vec<String>,
+    /// Of those, the ones of which no round is here.
+    pub anew: Vec<String>,
+    /// Of those, what is in their places nevertheless.
+    pub have: HashMap<String, Vec<u8>>,
+}
+
 /// The source, as one migration uses it.
 #[derive(Debug, Clone)]
 pub struct Source {
@@ -166,17 +179,13 @@ impl Source {
     }
 
     /// A round.
-    pub async fn copy(
-        &mut self,
-        round: u32,
-        trees: Vec<String>,
-        anew: Vec<String>,
-    ) -> Result<Streaming<Block>> {
+    pub async fn copy(&mut self, round: u32, asked: Asked) -> Result<Streaming<Block>> {
         let request = CopyRequest {
             migration_id: self.id.clone(),
             round,
-            trees,
-            anew,
+            trees: asked.trees,
+            anew: asked.anew,
+            have: asked.have,
         };
         let remote = Error::remote(&self.endpoint, "to send a round");
         Ok(self

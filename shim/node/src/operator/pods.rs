@@ -3,9 +3,12 @@
 #[cfg(test)]
 mod tests;
 
-use mycedrive_proto::shim::{Container, ContainerState, DescribeReply, Role};
+use std::path::Path;
+
+use mycedrive_proto::shim::{Container, ContainerState, DescribeReply, Mount, Role};
 use serde::{Deserialize, Serialize};
 
+use crate::machine;
 use crate::migrations::Migrations;
 use crate::progress::{Phase, Side};
 use crate::shims::{Shim, Shims};
@@ -54,6 +57,26 @@ pub struct ContainerInfo {
     pub engine: String,
     /// Why this one and not another; empty when there is nothing to say.
     pub engine_why: String,
+    /// Volumes that move with the pod.
+    #[serde(default)]
+    pub volumes: Vec<VolumeInfo>,
+}
+
+/// A volume of a container that moves with the pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeInfo {
+    /// Where the container sees it.
+    pub destination: String,
+    /// Its directory on this node.
+    pub volume: String,
+    /// Layers of the stack, the base and the upper counted; 0: it is a plain directory.
+    pub layers: usize,
+    /// Why it is a plain directory; empty when it is a stack, or not mounted now.
+    pub plain_because: String,
+    /// Bytes on disk of what does not change: base and sealed layers.
+    pub lower_bytes: u64,
+    /// Bytes on disk of the live upper, or of the directory.
+    pub live_bytes: u64,
 }
 
 /// Asks every shim of the node. Stale sockets are left out.
@@ -162,6 +185,28 @@ fn container_info(container: &Container) -> ContainerInfo {
         image: container.image.clone(),
         engine: container.engine.clone(),
         engine_why: container.engine_why.clone(),
+        volumes: container
+            .mounts
+            .iter()
+            .filter(|mount| mount.moves && mount.destination != "/dev/shm")
+            .map(volume_info)
+            .collect(),
+    }
+}
+
+fn volume_info(mount: &Mount) -> VolumeInfo {
+    let size = |path: &str| machine::tree_size(Path::new(path));
+    let (live, lower) = match mount.layers.split_last() {
+        Some((upper, lower)) => (size(upper), lower.iter().map(|one| size(one)).sum()),
+        None => (size(&mount.volume), 0),
+    };
+    VolumeInfo {
+        destination: mount.destination.clone(),
+        volume: mount.volume.clone(),
+        layers: mount.layers.len(),
+        plain_because: mount.plain_because.clone(),
+        lower_bytes: lower,
+        live_bytes: live,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The daemon's end of the operator's socket.
 
 use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -77,6 +78,9 @@ async fn answer(app: &Shared, ask: Ask) -> Result<Answer> {
         Ask::Pods => Answer::Pods(pods::list(&app.shims, &app.migrations).await),
         Ask::Migrations => Answer::Migrations(app.migrations.list()),
         Ask::Show { id } | Ask::Watch { id } => Answer::Migration(Box::new(find(app, &id)?)),
+        Ask::CheckpointVolume { pod, volume, out } => {
+            Answer::Done(checkpoint_volume(app, &pod, &volume, &out).await?)
+        }
         Ask::Resolve { id, decide } => Answer::Done(resolve(app, &id, decide).await?),
         Ask::Cancel { id, reason } => Answer::Done(cancel(app, &id, &reason).await?),
     })
@@ -84,6 +88,40 @@ async fn answer(app: &Shared, ask: Ask) -> Result<Answer> {
 
 fn find(app: &Shared, id: &str) -> Result<Progress> {
     Ok(app.migrations.follow(id)?.borrow().clone())
+}
+
+async fn checkpoint_volume(app: &Shared, pod: &str, volume: &str, out: &Path) -> Result<String> {
+    let wrong = |what: &str| Error::Refused(what.to_owned());
+    let (namespace, name) = pod
+        .split_once('/')
+        .ok_or_else(|| wrong("the pod must be given as NAMESPACE/POD"))?;
+    let (container, destination) = volume
+        .split_once(':')
+        .ok_or_else(|| wrong("the volume must be given as CONTAINER:PATH"))?;
+    if !out.is_absolute() {
+        return Err(wrong("--out must be an absolute path"));
+    }
+    let (shim, _) = app
+        .shims
+        .find(namespace, name, &app.config.node_name)
+        .await?;
+    let mut builder = std::fs::DirBuilder::new();
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(out).map_err(Error::io("cannot make", out))?;
+    let limit = app.config.migration.freeze_limit;
+    let copied = shim
+        .checkpoint_volume(container, destination, out, limit)
+        .await;
+    match copied {
+        Ok(millis) => Ok(format!(
+            "wrote the layer to {}; the pod stood still for {millis} ms",
+            out.display()
+        )),
+        Err(error) => {
+            let _ = std::fs::remove_dir_all(out);
+            Err(error)
+        }
+    }
 }
 
 async fn resolve(app: &Shared, id: &str, decide: Decide) -> Result<String> {

@@ -1,16 +1,24 @@
 //! Removes what nobody needs any more: images of migrations that are over, old logs.
 
 use std::collections::BTreeSet;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
+
+use mycedrive_volume::attach::{Attachments, User};
 
 use crate::app::Shared;
 
+/// When it looks first.
+const FIRST: Duration = Duration::from_secs(30);
 /// How often it looks.
 const EVERY: Duration = Duration::from_secs(300);
 
 /// Looks from time to time, until the task is aborted.
 pub async fn run(app: Shared) {
+    let mut orphans = BTreeSet::new();
+    tokio::time::sleep(FIRST).await;
     loop {
+        orphans = fold_volumes(&app, orphans).await;
         tokio::time::sleep(EVERY).await;
         let forgotten = app
             .migrations
@@ -19,6 +27,27 @@ pub async fn run(app: Shared) {
             tracing::info!(forgotten, "old migrations' logs removed");
         }
     }
+}
+
+/// Folds back the stacks of volumes that nobody uses: of a shim that was killed, or from before a
+/// reboot. Whose shim does not answer is an orphan; one that was an orphan the last time too (it
+/// is not just starting) is dropped. Returns today's.
+async fn fold_volumes(app: &Shared, before: BTreeSet<User>) -> BTreeSet<User> {
+    let shims = app.shims.dir().to_owned();
+    let work = move || {
+        let all = Attachments::of_node();
+        let users = all.records().into_iter().flat_map(|record| record.users);
+        let alone = |user: &User| {
+            UnixStream::connect(shims.join(format!("{}.sock", user.sandbox))).is_err()
+        };
+        let orphans: BTreeSet<User> = users.filter(alone).collect();
+        let gone: BTreeSet<&User> = orphans.intersection(&before).collect();
+        if let Err(error) = all.sweep(&|user| !gone.contains(user)) {
+            tracing::warn!(%error, "a volume stays a stack");
+        }
+        orphans
+    };
+    tokio::task::spawn_blocking(work).await.unwrap_or_default()
 }
 
 /// At start, after the journals were taken up: images below the image folder that belong to no

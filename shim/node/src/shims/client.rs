@@ -6,9 +6,9 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mycedrive_proto::shim::{
-    AbortRequest, Addresses, AdoptRequest, Container, ContainerState, DescribeReply,
-    DescribeRequest, DiscardRequest, DropRouteRequest, DumpReply, DumpRequest, FreezeReply,
-    FreezeRequest, MigrationRequest, PreflightRequest, RestoreReply, RestoreRequest,
+    AbortRequest, Addresses, AdoptRequest, CheckpointVolumeRequest, Container, ContainerState,
+    DescribeReply, DescribeRequest, DiscardRequest, DropRouteRequest, DumpReply, DumpRequest,
+    FreezeReply, FreezeRequest, MigrationRequest, PreflightRequest, RestoreReply, RestoreRequest,
 };
 use mycedrive_proto::shim_ttrpc::PodClient;
 use ttrpc::context;
@@ -73,6 +73,25 @@ impl Shim {
         let limit = Duration::from_secs(20);
         call!(self, limit, "Preflight", preflight, PreflightRequest::new())
             .map(|reply| reply.obstacles)
+    }
+
+    /// Copies the live upper of a volume into the empty directory `out` while the pod stands still;
+    /// returns for how many milliseconds.
+    pub async fn checkpoint_volume(
+        &self,
+        container: &str,
+        destination: &str,
+        out: &Path,
+        limit: Duration,
+    ) -> Result<u64> {
+        let request = CheckpointVolumeRequest {
+            container: container.to_owned(),
+            destination: destination.to_owned(),
+            out: out.display().to_string(),
+            ..CheckpointVolumeRequest::default()
+        };
+        call!(self, limit, "CheckpointVolume", checkpoint_volume, request)
+            .map(|reply| reply.frozen_milliseconds)
     }
 
     /// Source: lock the network, freeze every container at one moment.

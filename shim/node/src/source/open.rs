@@ -11,7 +11,7 @@ use tonic::Status;
 
 use super::migration::{Details, Migration, lock};
 use super::refusal::Refusal;
-use super::trees::Trees;
+use super::trees::{Described, Trees};
 use super::watch;
 use crate::app::Shared;
 use crate::peers::PeerInfo;
@@ -272,14 +272,14 @@ async fn describe(
     memory: u64,
 ) -> Result<Manifest, Status> {
     let trees = migration.trees.clone();
-    let (names, tree_bytes) = tokio::task::spawn_blocking(move || {
-        let trees = lock(&trees);
-        let names: BTreeMap<String, Vec<String>> = trees
-            .containers()
-            .keys()
-            .map(|name| (name.clone(), trees.names_of(name)))
+    let (described, tree_bytes) = tokio::task::spawn_blocking(move || {
+        let mut trees = lock(&trees);
+        let bytes = trees.measure();
+        let names = trees.containers().keys();
+        let described: BTreeMap<String, Described> = names
+            .map(|name| (name.clone(), trees.describe(name)))
             .collect();
-        (names, trees.bytes())
+        (described, bytes)
     })
     .await
     .map_err(|error| Status::internal(error.to_string()))?;
@@ -289,6 +289,7 @@ async fn describe(
             .digests
             .of_container(&pod.containerd_namespace, &container.id)
             .await?;
+        let trees = described.get(*name).cloned().unwrap_or_default();
         listed.push(SourceContainer {
             name: (*name).to_owned(),
             exited: !runs(container),
@@ -296,7 +297,9 @@ async fn describe(
             engine: container.engine.clone(),
             image_digest: digest,
             confinement: confinement::canonical(&container.confinement),
-            trees: names.get(*name).cloned().unwrap_or_default(),
+            trees: trees.names,
+            layers: trees.layers,
+            tree_bytes: trees.bytes,
         });
     }
     let details = &migration.details;

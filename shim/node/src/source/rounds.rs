@@ -52,7 +52,7 @@ fn copy_blocking(migration: &Migration, sender: &Sender, request: &CopyRequest) 
     let started = Instant::now();
     let mut out = writer(migration, sender)?;
     let mut trees = lock(&migration.trees);
-    let rounds = trees.live(&mut out, &request.trees, &request.anew)?;
+    let rounds = trees.live(&mut out, request)?;
     drop(trees);
     fault::hit_blocking(FaultPoint::SourceDuringCopy)?;
     let (sink, counts) = out.finish().map_err(failed)?;

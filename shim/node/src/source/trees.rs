@@ -1,10 +1,11 @@
 //! The trees of a pod that move, and what the destination has of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::path::PathBuf;
 
-use mycedrive_proto::shim::{Container, ContainerState};
+use mycedrive_proto::migration::CopyRequest;
+use mycedrive_proto::shim::{Container, ContainerState, Mount};
 use mycedrive_transfer::{FinalRound, FrameWriter, Round, RoundSummary, TreeId, TreeSender};
 
 use crate::blocks::BlockWriter;
@@ -14,35 +15,64 @@ use crate::machine;
 /// The writable root layer, beside mounts' destinations.
 pub const ROOTFS: &str = "rootfs";
 
-/// Id of a tree: `rootfs/NAME`, or `mount/NAME/DESTINATION` without the leading slash.
-pub fn id_of(container: &str, tree: &str) -> String {
-    match tree {
-        ROOTFS => format!("rootfs/{container}"),
-        mount => format!("mount/{container}/{}", mount.trim_start_matches('/')),
+/// Ids of a tree's parts: `rootfs/NAME`, or `mount/NAME/DESTINATION` without the leading slash;
+/// for a volume that is a stack, `layer/NAME/NUMBER/DESTINATION` for each layer, the base first.
+pub fn ids_of(container: &str, tree: &str, layers: u32) -> Vec<String> {
+    let path = tree.trim_start_matches('/');
+    match (tree, layers) {
+        (ROOTFS, _) => vec![format!("rootfs/{container}")],
+        (_, 0) => vec![format!("mount/{container}/{path}")],
+        (_, layers) => (0..layers)
+            .map(|number| format!("layer/{container}/{number}/{path}"))
+            .collect(),
     }
+}
+
+/// A mount that shows a tree: whose processes may have mapped its files, and under which path.
+#[derive(Debug, Clone)]
+struct View {
+    container: String,
+    /// Where the container sees it; `/` for its root.
+    inside: String,
+    /// Which part of the tree it sees.
+    beneath: PathBuf,
+}
+
+#[derive(Debug)]
+struct Part {
+    path: PathBuf,
+    /// Nobody writes it: sent once.
+    fixed: bool,
+    sent: bool,
+    sender: Option<TreeSender>,
+    views: Vec<View>,
 }
 
 #[derive(Debug)]
 struct Tree {
     container: String,
     name: String,
+    /// The volume's directory, or the root layer.
     path: PathBuf,
-    sender: Option<TreeSender>,
+    /// 0: it is no stack.
+    layers: u32,
+    bytes: u64,
 }
 
-/// All trees of a pod, by id.
+/// All trees of a pod.
 #[derive(Debug, Default)]
 pub struct Trees {
-    trees: BTreeMap<String, Tree>,
+    trees: Vec<Tree>,
+    /// By id, in the order in which they are sent: what does not change first.
+    parts: Vec<(String, Part)>,
     /// Container name and id: a container that was restarted has other trees.
     containers: BTreeMap<String, String>,
 }
 
 impl Trees {
-    /// The trees of the running containers. A mount that several containers share moves once.
+    /// The trees of the running containers. A volume that several containers share moves once.
     pub fn of(containers: &[&Container]) -> Self {
         let mut all = Self::default();
-        let mut seen = Vec::new();
         for container in containers {
             if container.state.enum_value_or_default() != ContainerState::CONTAINER_STATE_RUNNING {
                 continue;
@@ -50,35 +80,77 @@ impl Trees {
             all.containers
                 .insert(container.name.clone(), container.id.clone());
             if !container.rootfs_upper.is_empty() {
-                all.add(&container.name, ROOTFS, &container.rootfs_upper);
+                let root = Mount {
+                    destination: ROOTFS.to_owned(),
+                    volume: container.rootfs_upper.clone(),
+                    ..Mount::default()
+                };
+                all.add(&container.name, &root);
             }
             for mount in container.mounts.iter().filter(|mount| mount.moves) {
-                if !seen.contains(&mount.source) {
-                    seen.push(mount.source.clone());
-                    all.add(&container.name, &mount.destination, &mount.source);
-                }
+                all.add(&container.name, mount);
             }
         }
+        all.parts.sort_by_key(|(_, part)| !part.fixed);
         all
     }
 
-    fn add(&mut self, container: &str, tree: &str, path: &str) {
-        let one = Tree {
+    fn add(&mut self, container: &str, mount: &Mount) {
+        let root = mount.destination == ROOTFS;
+        let view = View {
             container: container.to_owned(),
-            name: tree.to_owned(),
-            path: PathBuf::from(path),
-            sender: None,
+            inside: if root { "/" } else { &mount.destination }.to_owned(),
+            beneath: PathBuf::from(&mount.beneath),
         };
-        self.trees.insert(id_of(container, tree), one);
+        let path = PathBuf::from(&mount.volume);
+        if let Some(known) = self.trees.iter().find(|tree| tree.path == path) {
+            let ids = ids_of(&known.container, &known.name, known.layers);
+            for (id, part) in &mut self.parts {
+                if ids.contains(id) {
+                    part.views.push(view.clone());
+                }
+            }
+            return;
+        }
+        let layers = mount.layers.len() as u32;
+        let paths = if layers == 0 {
+            vec![path.clone()]
+        } else {
+            mount.layers.iter().map(PathBuf::from).collect()
+        };
+        let ids = ids_of(container, &mount.destination, layers);
+        let last = paths.len() - 1;
+        for (number, (id, path)) in ids.into_iter().zip(paths).enumerate() {
+            let part = Part {
+                path,
+                fixed: number < last,
+                sent: false,
+                sender: None,
+                views: vec![view.clone()],
+            };
+            self.parts.push((id, part));
+        }
+        self.trees.push(Tree {
+            container: container.to_owned(),
+            name: mount.destination.clone(),
+            path,
+            layers,
+            bytes: 0,
+        });
     }
 
-    /// The trees of one container, as the manifest names them.
-    pub fn names_of(&self, container: &str) -> Vec<String> {
-        self.trees
-            .values()
-            .filter(|tree| tree.container == container)
-            .map(|tree| tree.name.clone())
-            .collect()
+    /// What the manifest says of one container: its trees' names, their sizes, and the numbers of
+    /// layers of those that are stacks.
+    pub fn describe(&self, container: &str) -> Described {
+        let mut described = Described::default();
+        for tree in self.trees.iter().filter(|tree| tree.container == container) {
+            described.names.push(tree.name.clone());
+            described.bytes.push(tree.bytes);
+            if tree.layers > 0 {
+                described.layers.insert(tree.name.clone(), tree.layers);
+            }
+        }
+        described
     }
 
     /// Name and id of the containers whose trees these are.
@@ -88,62 +160,94 @@ impl Trees {
 
     /// Drops what is only needed for further rounds.
     pub fn forget_senders(&mut self) {
-        for tree in self.trees.values_mut() {
-            tree.sender = None;
+        for (_, part) in &mut self.parts {
+            part.sender = None;
         }
     }
 
-    /// Bytes on disk.
-    pub fn bytes(&self) -> u64 {
-        self.trees
-            .values()
-            .map(|tree| machine::tree_size(&tree.path))
-            .sum()
+    /// Measures the trees; returns their bytes on disk.
+    pub fn measure(&mut self) -> u64 {
+        for tree in &mut self.trees {
+            let ids = ids_of(&tree.container, &tree.name, tree.layers);
+            let parts = self.parts.iter().filter(|(id, _)| ids.contains(id));
+            tree.bytes = parts.map(|(_, part)| machine::tree_size(&part.path)).sum();
+        }
+        self.trees.iter().map(|tree| tree.bytes).sum()
     }
 
-    /// One round of the trees that `chosen` names while the pod runs; those in `anew` whole.
+    /// One round of the parts that the destination chose, while the pod runs.
     pub fn live(
         &mut self,
         out: &mut FrameWriter<BlockWriter>,
-        chosen: &[String],
-        anew: &[String],
+        request: &CopyRequest,
     ) -> Result<Vec<RoundSummary>> {
         let mut done = vec![];
-        for (id, tree) in &mut self.trees {
-            if chosen.contains(id) {
-                let whole = anew.contains(id);
-                done.push(tree.send(out, id, Round::Live, whole)?);
+        for (id, part) in &mut self.parts {
+            let start = match (request.anew.contains(id), request.have.get(id)) {
+                (false, _) if part.fixed && part.sent => continue,
+                (false, _) => Start::Delta,
+                (true, None) => Start::Whole,
+                (true, Some(list)) => Start::Listed(list),
+            };
+            if request.trees.contains(id) {
+                done.push(part.send(out, id, Round::Live, start)?);
             }
         }
         Ok(done)
     }
 
-    /// The last round of all trees; nothing of the pod runs. `pids` are its containers' first
-    /// processes, by name.
+    /// The last round; nothing of the pod runs. `pids` are its containers' first processes, by
+    /// name.
     pub fn last(
         &mut self,
         out: &mut FrameWriter<BlockWriter>,
         pids: &BTreeMap<String, i32>,
     ) -> Result<Vec<RoundSummary>> {
         let mut done = vec![];
-        for (id, tree) in &mut self.trees {
-            let hints = pids
-                .get(&tree.container)
-                .map(|pid| hints(*pid, &tree.name))
-                .unwrap_or_default();
-            done.push(tree.send(out, id, Round::Final(&hints), false)?);
+        for (id, part) in &mut self.parts {
+            if part.fixed && part.sent {
+                continue;
+            }
+            let mut found = FinalRound::default();
+            for view in &part.views {
+                if let Some(pid) = pids.get(&view.container) {
+                    hints(*pid, view, &mut found);
+                }
+            }
+            done.push(part.send(out, id, Round::Final(&found), Start::Delta)?);
         }
         Ok(done)
     }
 }
 
-impl Tree {
+/// A container's trees, as the manifest names them.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Described {
+    /// Names.
+    pub names: Vec<String>,
+    /// Bytes on disk of each.
+    pub bytes: Vec<u64>,
+    /// Number of layers of those that are stacks.
+    pub layers: HashMap<String, u32>,
+}
+
+/// What a round of a part builds on.
+enum Start<'a> {
+    /// The round before; without one it is a whole one.
+    Delta,
+    /// Nothing.
+    Whole,
+    /// What the destination has found in its place.
+    Listed(&'a [u8]),
+}
+
+impl Part {
     fn send(
         &mut self,
         out: &mut FrameWriter<BlockWriter>,
         id: &str,
         round: Round<'_>,
-        whole: bool,
+        start: Start<'_>,
     ) -> Result<RoundSummary> {
         let fail =
             |error: mycedrive_transfer::Error| Error::Failed(format!("sending tree {id}: {error}"));
@@ -151,32 +255,33 @@ impl Tree {
             Some(sender) => sender,
             None => TreeSender::new(&self.path).map_err(fail)?,
         };
-        if whole {
-            sender.reset();
+        match start {
+            Start::Delta => {}
+            Start::Whole => sender.reset(),
+            Start::Listed(list) => sender.resume(list).map_err(fail)?,
         }
         let name = TreeId::new(id).map_err(fail)?;
         let summary = sender.send_round(out, &name, round).map_err(fail)?;
-        self.sender = Some(sender);
+        self.sent = true;
+        // A part that does not change needs no index of what the destination has.
+        self.sender = (!self.fixed).then_some(sender);
         Ok(summary)
     }
 }
 
 /// Files of a tree that processes have mapped shared and writable: no timestamp tells that they
 /// changed. `/proc/PID/maps` shows paths as the container sees them.
-fn hints(pid: i32, tree: &str) -> FinalRound {
-    let mut found = FinalRound::default();
-    let inside = if tree == ROOTFS { "/" } else { tree };
+fn hints(pid: i32, view: &View, found: &mut FinalRound) {
     for pid in machine::pids_beside(pid) {
         let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
         for (inode, path) in maps.lines().filter_map(shared_writable) {
             found.mapped_inodes.push(inode);
-            if let Some(relative) = path.strip_prefix(inside) {
+            if let Some(relative) = path.strip_prefix(&view.inside) {
                 let relative = relative.trim_start_matches('/');
-                found.mapped_paths.push(PathBuf::from(relative));
+                found.mapped_paths.push(view.beneath.join(relative));
             }
         }
     }
-    found
 }
 
 /// Inode and path of a line of /proc/PID/maps (proc_pid_maps(5)) that is mapped `-w-s`.
@@ -193,8 +298,6 @@ fn shared_writable(line: &str) -> Option<(u64, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use mycedrive_proto::shim::Mount;
-
     use super::*;
 
     #[test]
@@ -216,7 +319,7 @@ mod tests {
             rootfs_upper: format!("/snapshots/{name}/fs"),
             mounts: vec![Mount {
                 destination: "/dev/shm".to_owned(),
-                source: "/run/sandbox/shm".to_owned(),
+                volume: "/run/sandbox/shm".to_owned(),
                 moves: true,
                 ..Mount::default()
             }],
@@ -224,8 +327,47 @@ mod tests {
         };
         let (one, two) = (container("one"), container("two"));
         let trees = Trees::of(&[&one, &two]);
-        assert_eq!(trees.names_of("one"), ["/dev/shm", "rootfs"]);
-        assert_eq!(trees.names_of("two"), ["rootfs"]);
-        assert_eq!(id_of("one", "/dev/shm"), "mount/one/dev/shm");
+        assert_eq!(trees.describe("one").names, ["rootfs", "/dev/shm"]);
+        assert_eq!(trees.describe("two").names, ["rootfs"]);
+        assert_eq!(ids_of("one", "/dev/shm", 0), ["mount/one/dev/shm"]);
+        let shared = trees.parts.iter().find(|(id, _)| id == "mount/one/dev/shm");
+        assert_eq!(shared.map(|(_, part)| part.views.len()), Some(2));
+    }
+
+    #[test]
+    fn layers_of_a_stack_are_parts_and_only_the_upper_changes() {
+        let container = Container {
+            name: "one".to_owned(),
+            state: ContainerState::CONTAINER_STATE_RUNNING.into(),
+            rootfs_upper: "/snapshots/one/fs".to_owned(),
+            mounts: vec![Mount {
+                destination: "/data".to_owned(),
+                volume: "/volume".to_owned(),
+                layers: ["/volume/s/base", "/volume/s/layer-1", "/volume/s/upper"]
+                    .map(str::to_owned)
+                    .to_vec(),
+                moves: true,
+                ..Mount::default()
+            }],
+            ..Container::default()
+        };
+        let trees = Trees::of(&[&container]);
+        let described = trees.describe("one");
+        assert_eq!(described.names, ["rootfs", "/data"]);
+        assert_eq!(described.layers.get("/data"), Some(&3));
+        let order: Vec<(&str, bool)> = trees
+            .parts
+            .iter()
+            .map(|(id, part)| (id.as_str(), part.fixed))
+            .collect();
+        assert_eq!(
+            order,
+            [
+                ("layer/one/0/data", true),
+                ("layer/one/1/data", true),
+                ("rootfs/one", false),
+                ("layer/one/2/data", false),
+            ]
+        );
     }
 }

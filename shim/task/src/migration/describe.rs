@@ -1,5 +1,7 @@
 //! What runs here.
 
+use std::path::Path;
+
 use mycedrive_proto::shim::{self, ContainerState, DescribeReply};
 use protobuf::MessageField;
 
@@ -86,12 +88,33 @@ impl Migrator {
             engine_why: carrier.why,
             not_migratable: obstacles,
             rootfs_upper: container.rootfs_upper().unwrap_or_default().to_owned(),
-            mounts: mounts::of(&container.spec),
+            mounts: mounts_of(container),
             confinement: MessageField::some(confinement::of(&container.spec)),
             bundle: container.bundle.display().to_string(),
             ..shim::Container::default()
         }
     }
+}
+
+/// A container's mounts, with what became of its volumes.
+fn mounts_of(container: &Container) -> Vec<shim::Mount> {
+    let mut all = mounts::of(&container.spec);
+    for volume in container.volumes() {
+        let mount = all
+            .iter_mut()
+            .find(|mount| mount.destination == volume.destination);
+        let Some(mount) = mount else { continue };
+        mount.plain_because = volume.plain_because.clone().unwrap_or_default();
+        if volume.plain_because.is_none() {
+            match mycedrive_volume::layers(Path::new(&volume.volume)) {
+                Ok(layers) => {
+                    mount.layers = layers.iter().map(|one| one.display().to_string()).collect();
+                }
+                Err(error) => tracing::warn!(%error, "layers cannot be listed"),
+            }
+        }
+    }
+    all
 }
 
 /// A container of which only the end is known.

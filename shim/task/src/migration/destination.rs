@@ -10,6 +10,7 @@ use mycedrive_connection::Route;
 use mycedrive_engine::freezer::Freezer;
 use mycedrive_engine::{Purpose, Release};
 use mycedrive_handover::fault::FaultPoint;
+use mycedrive_volume::attach::Want;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
@@ -20,6 +21,7 @@ use super::{Migrator, blocking, hit, log_directory, plain_name};
 use crate::container::{Container, Launch, RestorePlan};
 use crate::error::{Error, Result};
 use crate::state::{State, Step};
+use crate::volumes::{self, After};
 
 impl Migrator {
     /// Locks the network, then takes the old addresses.
@@ -135,6 +137,7 @@ impl Migrator {
         container.init.allows(Step::Freeze)?;
         let mounting = container.clone();
         blocking(move || mounting.mount_rootfs()).await?;
+        volumes::attach(&self.pod, container, Want::Received).await?;
         choose_for_image(&self.pod, container, &image).await?;
         let engine = container.engine()?;
         let pid = container
@@ -266,6 +269,7 @@ impl Migrator {
             if restored && let Err(error) = undo_one(container, pid).await {
                 warn!(container = %container.name, %error, "a restore was not undone cleanly");
             }
+            volumes::detach(&self.pod, container, After::Undo).await;
             let unmounting = container.clone();
             if container.init.state() == State::Waiting
                 && let Err(error) = blocking(move || unmounting.unmount_rootfs()).await

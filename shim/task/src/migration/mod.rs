@@ -15,7 +15,7 @@ mod daemon;
 mod describe;
 mod destination;
 mod local;
-mod mounts;
+pub mod mounts;
 mod runner;
 mod service;
 mod signals;

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use mycedrive_proto::shim::{
-    AbortRequest, AdoptRequest, DescribeReply, DescribeRequest, DiscardRequest, Done,
-    DropRouteRequest, DumpReply, DumpRequest, FreezeReply, FreezeRequest, MigrationRequest,
-    PreflightReply, PreflightRequest, RestoreReply, RestoreRequest,
+    AbortRequest, AdoptRequest, CheckpointVolumeReply, CheckpointVolumeRequest, DescribeReply,
+    DescribeRequest, DiscardRequest, Done, DropRouteRequest, DumpReply, DumpRequest, FreezeReply,
+    FreezeRequest, MigrationRequest, PreflightReply, PreflightRequest, RestoreReply,
+    RestoreRequest,
 };
 use mycedrive_proto::shim_ttrpc::{self, create_pod};
 use ttrpc::asynchronous::TtrpcContext;
@@ -32,6 +33,22 @@ impl shim_ttrpc::Pod for Service {
         _request: DescribeRequest,
     ) -> ttrpc::Result<DescribeReply> {
         Ok(self.0.describe().await?)
+    }
+
+    async fn checkpoint_volume(
+        &self,
+        _context: &TtrpcContext,
+        request: CheckpointVolumeRequest,
+    ) -> ttrpc::Result<CheckpointVolumeReply> {
+        let checkpoint = self.0.clone().checkpoint_volume(
+            request.container,
+            request.destination,
+            request.out.into(),
+        );
+        Ok(CheckpointVolumeReply {
+            frozen_milliseconds: to_the_end(checkpoint).await?,
+            ..CheckpointVolumeReply::default()
+        })
     }
 
     async fn preflight(

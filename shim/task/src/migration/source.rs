@@ -16,6 +16,7 @@ use super::{Migrator, blocking, hit, log_directory, plain_name, target};
 use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::state::{State, Step};
+use crate::volumes;
 
 /// How long a freeze waits for execs (probes) to end. New ones are refused meanwhile.
 const EXEC_PATIENCE: Duration = Duration::from_secs(2);
@@ -288,9 +289,65 @@ impl Migrator {
         {
             warn!(%error, "earlier addresses stay until the pod goes");
         }
+        // Not waited for: a volume may be large.
+        let pod = self.pod.clone();
+        tokio::spawn(async move { volumes::remove_copies(&pod, &containers).await });
         self.end_signalled();
         info!(migration = %id, destination, "held");
         hit(FaultPoint::ShimSourceAfterDiscard).await
+    }
+
+    /// Copies the live upper of a volume while the pod stands still. Returns for how many
+    /// milliseconds it did.
+    pub(super) async fn checkpoint_volume(
+        self: Arc<Self>,
+        container: String,
+        destination: String,
+        out: PathBuf,
+    ) -> Result<u64> {
+        let _step = self.pod.migration.step.lock().await;
+        let containers = self.running()?;
+        let chosen = containers.iter().find(|one| one.name == container);
+        let volume = chosen
+            .into_iter()
+            .flat_map(|one| one.volumes())
+            .find(|volume| volume.destination == destination);
+        let volume = volume.ok_or_else(|| {
+            Error::NotFound(format!(
+                "volume {destination} of a running container {container}"
+            ))
+        })?;
+        if let Some(reason) = volume.plain_because {
+            return Err(Error::Precondition(format!(
+                "volume {destination} is no stack, so it has no layer to copy: {reason}"
+            )));
+        }
+        let upper = mycedrive_volume::layers(Path::new(&volume.volume))?.pop();
+        let upper = upper.ok_or_else(|| Error::NotFound("the upper".to_owned()))?;
+        let freezers = freezers(&containers)?;
+        for (index, container) in containers.iter().enumerate() {
+            let _op = container.init.op.lock().await;
+            if let Err(error) = container.init.step(Step::Freeze) {
+                thaw_states(&containers[..index]);
+                return Err(error);
+            }
+        }
+        let begin = Instant::now();
+        let copied = blocking(move || {
+            let copied = freezer::freeze_all(&freezers)
+                .map_err(Error::from)
+                .and_then(|()| {
+                    mycedrive_transfer::access::copy_tree(&upper, &out)
+                        .map_err(|error| Error::Unavailable(error.to_string()))
+                });
+            freezer::thaw_all(&freezers)?;
+            copied
+        })
+        .await;
+        thaw_states(&containers);
+        self.deliver_signals();
+        copied?;
+        Ok(begin.elapsed().as_millis() as u64)
     }
 
     /// The containers that a freeze takes. Those that ended stay behind.

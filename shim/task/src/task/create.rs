@@ -6,6 +6,7 @@ use std::sync::Arc;
 use containerd_shim::api::{CreateTaskRequest, CreateTaskResponse};
 use containerd_shim::protos::events::task::{TaskCreate, TaskIO};
 use mycedrive_connection::PodNet;
+use mycedrive_volume::attach::Want;
 use tracing::{info, warn};
 
 use crate::container::{Container, Parts};
@@ -18,6 +19,7 @@ use crate::pod_socket;
 use crate::rootfs::Mount;
 use crate::spec::Spec;
 use crate::state::State;
+use crate::volumes::{self, After};
 
 /// Create.
 pub async fn create(pod: &Arc<Pod>, req: &CreateTaskRequest) -> Result<CreateTaskResponse> {
@@ -61,6 +63,7 @@ pub async fn create(pod: &Arc<Pod>, req: &CreateTaskRequest) -> Result<CreateTas
     if waits {
         info!(id = %container.id, held_at = held, "nothing is made at Create");
     } else if let Err(error) = make(pod, &container).await {
+        volumes::detach(pod, &container, After::End).await;
         if let Err(error) = container.unmount_rootfs() {
             warn!(id = %container.id, %error, "a root file system stays mounted");
         }
@@ -102,6 +105,7 @@ pub async fn create(pod: &Arc<Pod>, req: &CreateTaskRequest) -> Result<CreateTas
 /// Start.
 async fn make(pod: &Pod, container: &Arc<Container>) -> Result<()> {
     container.mount_rootfs()?;
+    volumes::attach(pod, container, Want::Stack).await?;
     if container.restore_from.is_some() {
         return Ok(());
     }

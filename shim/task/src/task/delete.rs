@@ -14,6 +14,7 @@ use crate::migration;
 use crate::pod::{Ended, Pod};
 use crate::spec::annotation;
 use crate::state::{Exit, State, Step};
+use crate::volumes::{self, After};
 
 /// Delete.
 pub async fn delete(pod: &Arc<Pod>, req: &DeleteRequest) -> Result<DeleteResponse> {
@@ -48,6 +49,7 @@ async fn delete_init(pod: &Arc<Pod>, container: &Arc<Container>) -> Result<Delet
     let (deleted, ()) = tokio::join!(container.delete_from_runc(), drained);
     deleted?;
     container.unmount_rootfs()?;
+    volumes::detach(pod, container, After::End).await;
     if unused {
         container.report_unused(pid).await;
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use containerd_shim::api::{StartRequest, StartResponse};
 use containerd_shim::protos::events::task::{TaskExecStarted, TaskStart};
+use mycedrive_volume::attach::Want;
 use tracing::info;
 
 use crate::container::Container;
@@ -11,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::migration::{self, Arrival};
 use crate::pod::Pod;
 use crate::state::{Exit, State, Step};
+use crate::volumes;
 
 /// Start.
 pub async fn start(pod: &Arc<Pod>, req: &StartRequest) -> Result<StartResponse> {
@@ -112,6 +114,7 @@ async fn start_waiting(pod: &Arc<Pod>, container: &Arc<Container>) -> Result<u32
             let _op = container.init.op.lock().await;
             container.init.allows(Step::Run)?;
             container.mount_rootfs()?;
+            volumes::attach(pod, container, Want::Stack).await?;
             migration::choose(pod, container).await?;
             container.make_init().await?;
             run(pod, container).await

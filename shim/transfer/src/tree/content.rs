@@ -92,6 +92,22 @@ pub(crate) fn send<W: Write>(
     Ok(sent)
 }
 
+/// Digests of the blocks of `file` that have data, as [`send`] compares them.
+pub(crate) fn digests(file: &File, path: &[u8], size: u64) -> Result<Vec<(u64, Digest)>> {
+    let mut buffer = vec![0; BLOCK as usize];
+    let segments = segments(file, size).map_err(|e| Error::io("find the holes of", path, e))?;
+    let mut found = Vec::new();
+    for (number, pieces) in blocks(&segments) {
+        // What cannot be read is sent, and replaced.
+        let known = match fill(file, &pieces, number, &mut buffer) {
+            Some(_) => digest(&pieces, number, &buffer),
+            None => UNKNOWN,
+        };
+        found.push((number, known));
+    }
+    Ok(found)
+}
+
 fn punch<W: Write>(out: &mut FrameWriter<W>, number: u64, size: u64) -> Result<()> {
     let offset = number * BLOCK;
     out.put(&Frame::Hole {

@@ -3,9 +3,9 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::TreeBegin;
 use super::applying::Applying;
 use super::wipe::wipe;
+use super::{LISTED, TreeBegin};
 use crate::beneath::Root;
 use crate::budget::Budget;
 use crate::error::{Error, Result};
@@ -32,6 +32,8 @@ pub struct TreeReceiver {
     budget: Budget,
     /// Session and number of the last round that arrived whole.
     have: Option<(u64, u32)>,
+    /// What is in the directory was listed for the sender, and nothing has changed since.
+    listed: bool,
 }
 
 impl TreeReceiver {
@@ -42,6 +44,16 @@ impl TreeReceiver {
             root: Root::open(root)?,
             budget: budget.clone(),
             have: None,
+            listed: false,
+        })
+    }
+
+    /// The same for a directory whose content was listed for the sender with
+    /// [`have`](crate::have): the first round may build on that.
+    pub fn listed(root: &Path, budget: &Budget) -> Result<Self> {
+        Ok(Self {
+            listed: true,
+            ..Self::new(root, budget)?
         })
     }
 
@@ -54,8 +66,11 @@ impl TreeReceiver {
         begin: &TreeBegin,
     ) -> Result<ReceivedRound> {
         let have = self.have.take();
+        let listed = std::mem::take(&mut self.listed);
         if begin.is_full() {
             wipe(&self.root)?;
+        } else if begin.base == LISTED && listed {
+            tracing::debug!(tree = %begin.id, "goes on from what is here");
         } else if have != Some((begin.session, begin.base)) {
             return Err(Error::OutOfStep {
                 tree: begin.id.to_string(),

@@ -12,7 +12,7 @@ use super::index::Index;
 use super::plan::plan;
 use super::scan::{Found, scan};
 use super::sending::Sending;
-use super::{TreeId, meta};
+use super::{LISTED, TreeId, have, meta};
 use crate::beneath::Root;
 use crate::error::{Error, Result};
 use crate::wire::{Frame, FrameWriter};
@@ -65,6 +65,8 @@ pub struct TreeSender {
     session: u64,
     round: u32,
     index: Option<Index>,
+    /// The index is what the receiver listed.
+    listed: bool,
 }
 
 impl TreeSender {
@@ -80,6 +82,7 @@ impl TreeSender {
             session: session_number(root),
             round: 0,
             index: None,
+            listed: false,
         })
     }
 
@@ -87,6 +90,16 @@ impl TreeSender {
     /// reported an error, was restarted, or the stream did not end well.
     pub fn reset(&mut self) {
         self.index = None;
+        self.listed = false;
+    }
+
+    /// The next round builds on what the receiver listed with [`have`](crate::have). After an
+    /// error it is a full one.
+    pub fn resume(&mut self, list: &[u8]) -> Result<()> {
+        self.index = None;
+        self.index = Some(have::index(list, &scan(&self.root, false)?)?);
+        self.listed = true;
+        Ok(())
     }
 
     /// Sends a round. After an error the next round is a full one.
@@ -97,7 +110,12 @@ impl TreeSender {
         kind: Round<'_>,
     ) -> Result<RoundSummary> {
         let old = self.index.take();
-        let base = if old.is_some() { self.round } else { 0 };
+        let listed = std::mem::take(&mut self.listed);
+        let base = match &old {
+            None => 0,
+            Some(_) if listed => LISTED,
+            Some(_) => self.round,
+        };
         self.round += 1;
         let old = old.unwrap_or_default();
         let new = scan(&self.root, false)?;

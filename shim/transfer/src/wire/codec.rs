@@ -100,6 +100,10 @@ impl<'a> Cursor<'a> {
         std::mem::take(&mut self.rest)
     }
 
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.rest.is_empty()
+    }
+
     pub(crate) fn end(&self) -> Result<()> {
         if self.rest.is_empty() {
             Ok(())
