@@ -21,9 +21,7 @@ pub static CALLS: &[Accepted] = &[
         what: "`/tasks/checkpointed`: runc.v2 sends none",
         why: "containerd's description of shims says that a shim should.",
         holds: |d| {
-            d.kind == Kind::Events
-                && without(&d.ours, "/tasks/checkpointed") != d.ours
-                && same_events(d)
+            d.kind == Kind::Events && d.ours.contains("/tasks/checkpointed") && same_events(d)
         },
     },
     Accepted {
@@ -56,14 +54,6 @@ pub static CALLS: &[Accepted] = &[
         },
     },
 ];
-
-fn without(events: &str, topic: &str) -> String {
-    let lines = events.lines().map(str::trim);
-    lines
-        .filter(|line| !line.starts_with(topic))
-        .collect::<Vec<_>>()
-        .join("\n")
-}
 
 /// Equal but for what the table names.
 fn same_events(difference: &Difference) -> bool {
@@ -135,6 +125,11 @@ pub static NOT_CALLED: &[(&str, &str)] = &[
     (
         "Start of an exec that runs",
         "runc.v2 counts it twice; at the end of init the count is below zero and the shim dies.",
+    ),
+    (
+        "CloseIO of a process with a terminal",
+        "When the input ends, runc.v2 closes the terminal: the process gets SIGHUP. Ours leaves the \
+         terminal open. To be decided.",
     ),
     (
         "CloseIO of an exec before its Start",

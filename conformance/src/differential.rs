@@ -17,6 +17,9 @@ pub fn trials(world: &Arc<World>, more: impl IntoIterator<Item = u64>) -> Vec<Tr
     let written = script::written()
         .into_iter()
         .map(|script| (format!("differential::written::{}", script.name), script));
+    let more = more
+        .into_iter()
+        .filter(|seed| !script::KEPT_SEEDS.contains(seed));
     let seeds = script::KEPT_SEEDS.into_iter().chain(more).map(|seed| {
         (
             format!("differential::seed::{seed}"),

@@ -238,11 +238,11 @@ fn one(
         node.remove_all_pods()?;
         let before = leftovers::of(&node)?;
         let done = (life.body)(&mut Kube::new(testbed, handler)?, &mut facts);
+        done?;
         // A reboot makes another node.
         let node = testbed.node("a")?.clone();
         node.wait_ready()?;
         node.remove_all_pods()?;
-        done?;
         if life.name != "reboot" {
             let left = leftovers::since(&node, &before)?;
             ensure!(left.is_empty(), "left behind: {left:?}");

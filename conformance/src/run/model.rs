@@ -155,6 +155,9 @@ impl Model {
             Step::CloseIo(who @ Who::Exec(_)) if self.life(who)? == Life::Created => {
                 Some("runc.v2 forgets a CloseIO that comes before an exec's start")
             }
+            Step::CloseIo(who) if self.processes.get(&who)?.terminal => {
+                Some("runc.v2 hangs a terminal up when its input ends")
+            }
             _ => None,
         }
     }

@@ -33,8 +33,11 @@ pub async fn kill(pod: &Arc<Pod>, req: &KillRequest) -> Result<()> {
             }
             Ok(())
         }
-        // To runc `all` means that it does not matter whether it runs.
-        State::Exited(_) if req.all => kill_by_runc(&container, req.signal, req.all).await,
+        // To runc `all` means that it does not matter whether it runs; and in a shared pid namespace
+        // something of it may run on.
+        State::Exited(_) if req.all || !container.spec.has_own_pid_namespace() => {
+            kill_by_runc(&container, req.signal, req.all).await
+        }
         State::Exited(_) | State::Deleted => Err(Error::NotFound(format!(
             "container {}: process already finished",
             container.id
