@@ -16,6 +16,8 @@ const FOLDER: &str = ".mycedrive-stack";
 pub fn all() -> Vec<Scenario> {
     vec![
         Scenario::new("volumes::stack_on_one_node", stack_on_one_node),
+        Scenario::new("volumes::killed_shim", killed_shim),
+        Scenario::new("volumes::full_disk", full_disk),
         Scenario::new("volumes::sub_path", sub_path),
         Scenario::new("volumes::plain_with_a_reason", plain_with_a_reason),
         Scenario::new("volumes::writers_go_on", writers_go_on),
@@ -87,6 +89,58 @@ fn nothing_mounted(node: &Node) -> Result<()> {
     expect::equal("mounts of volumes", mounts.as_str(), "0")?;
     let records = node.sh("ls -A /var/lib/mycedrive/volumes 2>/dev/null || true")?;
     expect::equal("records of volumes", records.as_str(), "")
+}
+
+/// A shim that is killed leaves the stack to the one that cleans up.
+fn killed_shim(testbed: &Testbed) -> Result<()> {
+    let (a, _, _) = three(testbed)?;
+    let volume = empty_dir("killed");
+    fresh(&[a], &volume)?;
+    let script = "echo kept >/data/file; exec tail -f /dev/null";
+    let pod = Pod::new("shop", "killed").with(
+        Container::new("main", "busybox", &["sh", "-c", script]).mount(&volume, "/data", false),
+    );
+    let running = a.run_pod(&pod)?;
+    expect::soon("the file", 10, || {
+        Ok(a.exec_in(&running, "main", &["test", "-e", "/data/file"])?
+            .code
+            == 0)
+    })?;
+    a.sh("pkill -KILL -f 'containerd-shim-[m]ycedrive'")?;
+    expect::soon("a plain directory", 20, || {
+        Ok(a.sh(&format!("cat {volume}/file 2>/dev/null || true"))? == "kept")
+    })?;
+    // CRI learns a moment later that the container has ended.
+    expect::soon("the pod's end", 20, || Ok(a.remove_pod(&running).is_ok()))?;
+    nothing_mounted(a)
+}
+
+/// Refused before anything of the pod stands still.
+fn full_disk(testbed: &Testbed) -> Result<()> {
+    need_daemon(testbed)?;
+    let (a, b, _) = three(testbed)?;
+    let volume = empty_dir("full");
+    fresh(&[a, b], &volume)?;
+    a.sh(&format!("head -c 40000000 /dev/urandom >{volume}/base"))?;
+    // A file system of its own, too small.
+    b.sh(&format!("mount -t tmpfs -o size=24m small {volume}"))?;
+    let pod = writer("full", &volume);
+    let source = a.run_pod(&pod)?;
+    let before = ask(a, &source)?;
+    let refused = expect::failure(
+        "a move to a full disk",
+        b.run_pod(&pod.migrate_from(&a.address())),
+    );
+    let frozen = a.sh("mycedrive migrations --json")?;
+    let after = ask(a, &source);
+    b.sh(&format!("umount {volume}"))?;
+    expect::contains("reason", &refused?, &["MiB free", "volume"])?;
+    let all: serde_json::Value = serde_json::from_str(&frozen)?;
+    let mut of_pod = all.as_array().into_iter().flatten();
+    let stood = of_pod.any(|one| one["pod"] == "full" && one.to_string().contains("\"frozen\""));
+    ensure!(!stood, "the pod was frozen: {frozen}");
+    ensure!(after? > before, "the writer stands still");
+    Ok(())
 }
 
 /// subPath mounts, as kubelet makes them before the container is created.
