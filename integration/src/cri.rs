@@ -1,5 +1,6 @@
 //! The container runtime interface, called as kubelet calls it.
 
+mod attach;
 mod client;
 mod more_calls;
 mod pod;
@@ -10,6 +11,7 @@ pub mod proto {
     tonic::include_proto!("runtime.v1");
 }
 
+pub use attach::Attach;
 pub use client::{Cri, ExecResult};
 pub use pod::{Container, Pod, RunningPod};
 pub use proto::ContainerState;

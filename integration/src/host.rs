@@ -33,18 +33,29 @@ pub fn missing_privilege() -> Option<String> {
     if !nix::unistd::geteuid().is_root() {
         return Some("this process is not root".to_owned());
     }
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let effective = status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
-        .unwrap_or(0);
+    let effective = effective_capabilities();
     let missing: Vec<&str> = CAPABILITIES
         .iter()
         .filter(|(_, bit)| effective & (1 << bit) == 0)
         .map(|(name, _)| *name)
         .collect();
     (!missing.is_empty()).then(|| format!("this process lacks {}", missing.join(", ")))
+}
+
+/// Does this machine withhold CAP_SYS_RESOURCE, without which CRIU dumps only processes of root?
+pub fn lacks_sys_resource() -> bool {
+    const BIT: u32 = 24;
+    effective_capabilities() & (1 << BIT) == 0
+}
+
+/// This process's effective set, a bit for each; see proc_pid_status(5).
+fn effective_capabilities() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:"))
+        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
+        .unwrap_or(0)
 }
 
 /// Installs the tools that are missing, with apt.
@@ -134,7 +145,7 @@ pub fn build_binaries(release: bool) -> Result<()> {
     // only, cargo would compile the dependencies again.
     let mut command = Command::new(&cargo);
     command.current_dir(&root);
-    // The libraries for the plugin, which is none of another program.
+    // The libraries for those that are none of another program: the plugin, and CRIU's preload.
     command.args(["build", "--quiet", "--workspace", "--bins", "--lib"]);
     if release {
         command.arg("--release");

@@ -9,7 +9,7 @@ mod install;
 mod mounts;
 mod services;
 
-pub(crate) use install::into as install;
+pub(crate) use install::{PRELOAD, into as install};
 pub(crate) use services::CONTROL;
 
 use std::io::{BufRead, BufReader, Write};

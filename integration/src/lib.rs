@@ -23,9 +23,10 @@ mod run;
 mod testbed;
 pub mod workload;
 
-pub use cri::{Container, ContainerState, Cri, ExecResult, Pod, RunningPod, proto};
+pub use cri::{Attach, Container, ContainerState, Cri, ExecResult, Pod, RunningPod, proto};
 pub use error::{Error, Result};
-pub use host::{build_binaries, missing_privilege};
-pub use node::{Node, NodeKind};
+pub use host::{build_binaries, lacks_sys_resource, missing_privilege};
+pub use image::Images;
+pub use node::{Containerd, Node, NodeKind};
 pub use run::Output;
 pub use testbed::{Testbed, TestbedOptions};

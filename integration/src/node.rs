@@ -1,6 +1,7 @@
 //! A node of a testbed.
 
 mod config;
+mod containerd;
 mod control;
 mod create;
 mod pods;
@@ -15,6 +16,7 @@ use crate::network::{self, Addresses};
 use crate::run::{Output, capture};
 use crate::{Cri, Error, Result};
 
+pub use containerd::Containerd;
 pub(crate) use create::Plan;
 
 /// Variables and search path of commands in a node.

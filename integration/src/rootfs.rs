@@ -15,6 +15,9 @@ pub(crate) const CACHE: &str = "/var/cache/mycedrive-testbed";
 /// The Debian release whose containerd, runc and CRIU are known to work on current kernels.
 const SUITE: &str = "forky";
 
+/// The one that has containerd 1.7.
+const OLD_SUITE: &str = "trixie";
+
 /// What a node has. containerd's own CNI plugins are a package of theirs; python3, redis-tools,
 /// mosquitto-clients, tcpdump and strace are for tests and for people.
 const NODE_PACKAGES: &[&str] = &[
@@ -36,13 +39,35 @@ const NODE_PACKAGES: &[&str] = &[
     "tcpdump",
 ];
 
-/// What container images are cut from.
-const IMAGE_PACKAGES: &[&str] = &[
+/// What the small images are cut from.
+const CORE_PACKAGES: &[&str] = &[
     "base-files",
     "busybox-static",
     "mosquitto",
     "python3",
     "redis-server",
+];
+
+/// What the images of further programs are cut from.
+const PROGRAM_PACKAGES: &[&str] = &[
+    "base-files",
+    "busybox-static",
+    "default-jre-headless",
+    "memcached",
+    "nginx-light",
+    "nodejs",
+    "postgresql",
+];
+
+/// Compilers for the programs of images that are not packages.
+const BUILD_PACKAGES: &[&str] = &[
+    "base-files",
+    "binutils",
+    "coreutils",
+    "dash",
+    "default-jdk-headless",
+    "golang-go",
+    "musl-tools",
 ];
 
 /// Not needed in any tree.
@@ -58,37 +83,58 @@ const EXCLUDED: [&str; 4] = [
 pub(crate) enum Tree {
     /// Root of a node.
     Node,
-    /// Files for images: packages unpacked but not set up.
-    Image,
+    /// containerd 1.7: its package unpacked, with what it depends on.
+    Containerd1,
+    /// Files for the small images: packages unpacked but not set up.
+    Core,
+    /// The same for images of further programs.
+    Programs,
+    /// Compilers, unpacked but not set up.
+    Build,
 }
 
 impl Tree {
     fn packages(self) -> &'static [&'static str] {
         match self {
             Self::Node => NODE_PACKAGES,
-            Self::Image => IMAGE_PACKAGES,
+            Self::Containerd1 => &["containerd"],
+            Self::Core => CORE_PACKAGES,
+            Self::Programs => PROGRAM_PACKAGES,
+            Self::Build => BUILD_PACKAGES,
         }
     }
 
     fn label(self) -> &'static str {
         match self {
             Self::Node => "node",
-            Self::Image => "image",
+            Self::Containerd1 => "containerd",
+            Self::Core => "image",
+            Self::Programs => "programs",
+            Self::Build => "build",
         }
     }
 
     fn variant(self) -> &'static str {
         match self {
             Self::Node => "minbase",
-            Self::Image => "extract",
+            Self::Containerd1 | Self::Core | Self::Programs | Self::Build => "extract",
+        }
+    }
+
+    fn suite(self) -> &'static str {
+        if self == Self::Containerd1 {
+            OLD_SUITE
+        } else {
+            SUITE
         }
     }
 
     /// Name in the cache; another list of packages gives another name.
     pub(crate) fn cache_name(self) -> String {
-        let list = format!("{SUITE} {} {:?}", self.variant(), self.packages());
+        let suite = self.suite();
+        let list = format!("{suite} {} {:?}", self.variant(), self.packages());
         format!(
-            "{}-{SUITE}-{:016x}",
+            "{}-{suite}-{:016x}",
             self.label(),
             fingerprint(list.as_bytes())
         )
@@ -120,7 +166,7 @@ impl Tree {
         command.arg("--aptopt=APT::Install-Recommends \"false\"");
         command.args(EXCLUDED.map(|path| format!("--dpkgopt=path-exclude={path}")));
         command.arg(format!("--include={}", self.packages().join(",")));
-        command.arg(SUITE).arg(target).args(debian_mirror());
+        command.arg(self.suite()).arg(target).args(debian_mirror());
         let output = capture(&mut command)?;
         if output.success() {
             return Ok(());
@@ -179,7 +225,7 @@ mod tests {
     #[test]
     fn names_differ_by_content_only() {
         assert_eq!(Tree::Node.cache_name(), Tree::Node.cache_name());
-        assert_ne!(Tree::Node.cache_name(), Tree::Image.cache_name());
+        assert_ne!(Tree::Node.cache_name(), Tree::Core.cache_name());
         assert_eq!(fingerprint(b""), 0xcbf2_9ce4_8422_2325);
         assert_eq!(fingerprint(b"a"), 0xaf63_dc4c_8601_ec8c);
     }

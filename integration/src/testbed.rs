@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::node::Plan;
 use crate::rootfs::{Tree, lock, remove_tree};
-use crate::{Error, Node, NodeKind, Result, cgroup, host, image, network};
+use crate::{Containerd, Error, Images, Node, NodeKind, Result, cgroup, host, image, network};
 
 const RUN: &str = "/run/mycedrive-testbed";
 const DATA: &str = "/var/lib/mycedrive-testbed";
@@ -23,12 +23,14 @@ pub struct TestbedOptions {
     pub nodes: usize,
     /// With a node `client` beside them?
     pub client: bool,
-    /// By how many seconds each node's boot clock is ahead of the one's before it. Not 0 puts the nodes
-    /// into time namespaces; CRIU, which takes its own clock for the machine's, then restores a
-    /// container's clocks off by the node's offset, which happens on no real node.
-    pub clock_step: i64,
-    /// Import the container images into every node?
-    pub images: bool,
+    /// By how many seconds the boot clocks of node-a, node-b … are ahead of the machine's (behind it, if
+    /// negative); 0 for nodes that are not in the list. A node with a difference is in a time namespace of
+    /// its own, which CRIU takes for the machine's when it restores: pods can leave it, not arrive.
+    pub clock_offsets: Vec<i64>,
+    /// Which containerd nodes run.
+    pub containerd: Containerd,
+    /// Which container images every node gets.
+    pub images: Images,
 }
 
 impl Default for TestbedOptions {
@@ -37,8 +39,9 @@ impl Default for TestbedOptions {
             name: "default".to_owned(),
             nodes: 2,
             client: true,
-            clock_step: 0,
-            images: true,
+            clock_offsets: Vec::new(),
+            containerd: Containerd::default(),
+            images: Images::Core,
         }
     }
 }
@@ -65,11 +68,13 @@ impl Testbed {
         host::install_tools()?;
         remove_all(&options.name)?;
         let lower = Tree::Node.ensure()?;
-        let archive = if options.images {
-            Some(image::ensure_archive()?)
-        } else {
-            None
-        };
+        options.containerd.ensure()?;
+        let archives = options
+            .images
+            .sets()
+            .iter()
+            .map(image::ensure_archive)
+            .collect::<Result<Vec<_>>>()?;
         let mut testbed = Self {
             name: options.name.clone(),
             nodes: Vec::new(),
@@ -78,7 +83,7 @@ impl Testbed {
         let made = testbed
             .make_nodes(options, &lower)
             .and_then(|()| testbed.write_state())
-            .and_then(|()| testbed.prepare_workers(archive.as_deref()));
+            .and_then(|()| testbed.prepare_workers(&archives));
         if let Err(error) = made {
             remove_all(&options.name)?;
             return Err(error);
@@ -112,11 +117,12 @@ impl Testbed {
                 own: Path::new(DATA).join(&self.name).join(name),
                 state: state.clone(),
                 peers: peers.clone(),
-                clock_offset: if name == CLIENT {
-                    0
-                } else {
-                    options.clock_step * i64::from(index - 1)
-                },
+                containerd: options.containerd,
+                clock_offset: options
+                    .clock_offsets
+                    .get(usize::from(index - 1))
+                    .copied()
+                    .unwrap_or(0),
             };
             self.nodes.push(plan.create()?);
             for other in 1..=workers {
@@ -128,14 +134,16 @@ impl Testbed {
         Ok(())
     }
 
-    fn prepare_workers(&self, archive: Option<&Path>) -> Result<()> {
+    fn prepare_workers(&self, archives: &[PathBuf]) -> Result<()> {
         std::thread::scope(|scope| {
             let all: Vec<_> = self
                 .workers()
                 .map(|node| {
                     scope.spawn(move || {
                         node.wait_ready()?;
-                        archive.map_or(Ok(()), |archive| node.import_images(archive))
+                        archives
+                            .iter()
+                            .try_for_each(|archive| node.import_images(archive))
                     })
                 })
                 .collect();

@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Parser;
 use mycedrive_integration::workload::counter;
+use mycedrive_integration::workload::protocol::Protocol;
 
-/// Increments a counter in Redis over one connection and writes down every answer.
+/// Increments a counter in Redis or another program over one connection and writes down every answer.
 #[derive(Parser)]
 #[command(version)]
 struct Arguments {
@@ -20,6 +21,9 @@ struct Arguments {
     /// Where the report goes, as JSON.
     #[arg(long)]
     out: PathBuf,
+    /// What the service speaks.
+    #[arg(long, value_enum, default_value = "redis")]
+    protocol: Protocol,
     /// Name of the counter.
     #[arg(long, default_value = "counter")]
     counter: String,
@@ -35,6 +39,7 @@ fn main() -> Result<()> {
     let arguments = Arguments::parse();
     let report = counter::run(
         &arguments.service,
+        arguments.protocol,
         &arguments.counter,
         Duration::from_micros(arguments.pace_us),
         Duration::from_secs(arguments.limit_s),

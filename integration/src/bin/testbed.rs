@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
-use mycedrive_integration::{Node, NodeKind, Pod, Testbed, TestbedOptions, build_binaries, init};
+use mycedrive_integration::{
+    Containerd, Images, Node, NodeKind, Pod, Testbed, TestbedOptions, build_binaries, init,
+};
 
 /// Nodes on this machine: each with its own containerd, pod network and node daemon.
 #[derive(Parser)]
@@ -26,9 +28,15 @@ enum Command {
         /// Nodes with containerd: node-a, node-b and so on; a node `client` is added.
         #[arg(long, default_value_t = 2)]
         nodes: usize,
-        /// Seconds by which each node's boot clock is ahead of the one's before it.
-        #[arg(long, default_value_t = 0)]
-        clock_step: i64,
+        /// Seconds by which the boot clocks of node-a, node-b … are ahead of the machine's, e.g. 5000,0,-500.
+        #[arg(long, value_delimiter = ',', allow_hyphen_values = true)]
+        clock_offsets: Vec<i64>,
+        /// Version of containerd.
+        #[arg(long, value_enum, default_value = "2")]
+        containerd: Containerd,
+        /// With the images of memcached, nginx, postgres, node, java, go and musl.
+        #[arg(long)]
+        programs: bool,
         /// Take the programs as they are built now.
         #[arg(long)]
         no_build: bool,
@@ -103,7 +111,7 @@ enum CriAction {
     Run {
         /// NAMESPACE/NAME
         pod: String,
-        /// redis, mosquitto, python, busybox or a full image name.
+        /// redis, python, another of the testbed's images or a full image name.
         image: String,
         /// Runtime handler: mycedrive or runc.
         #[arg(long, default_value = "mycedrive")]
@@ -168,7 +176,9 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
         Command::Init { config, inner } => init::main(&config, inner)?,
         Command::Up {
             nodes,
-            clock_step,
+            clock_offsets,
+            containerd,
+            programs,
             no_build,
             release,
         } => {
@@ -178,7 +188,9 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
             let options = TestbedOptions {
                 name,
                 nodes,
-                clock_step,
+                clock_offsets,
+                containerd,
+                images: if programs { Images::All } else { Images::Core },
                 ..TestbedOptions::default()
             };
             let testbed = Testbed::start(&options)?;

@@ -7,7 +7,7 @@ use super::proto::{
     ContainerConfig, ContainerMetadata, DnsConfig, ImageSpec, Int64Value, KeyValue,
     LinuxContainerConfig, LinuxContainerResources, LinuxContainerSecurityContext,
     LinuxPodSandboxConfig, LinuxSandboxSecurityContext, Mount, NamespaceMode, NamespaceOption,
-    PodSandboxConfig, PodSandboxMetadata,
+    PodSandboxConfig, PodSandboxMetadata, SecurityProfile,
 };
 use crate::image::reference;
 
@@ -21,6 +21,7 @@ pub struct Container {
     mounts: Vec<(String, String, bool)>,
     user: Option<i64>,
     privileged: bool,
+    default_seccomp: bool,
     tty: bool,
     stdin: bool,
     read_only: bool,
@@ -74,6 +75,13 @@ impl Container {
         self
     }
 
+    /// With the runtime's default seccomp profile; without this it has none.
+    #[must_use]
+    pub fn default_seccomp(mut self) -> Self {
+        self.default_seccomp = true;
+        self
+    }
+
     /// Adds a capability, such as `NET_ADMIN`.
     #[must_use]
     pub fn capability(mut self, name: &str) -> Self {
@@ -110,6 +118,8 @@ impl Container {
             run_as_user: self.user.map(|value| Int64Value { value }),
             run_as_group: self.user.map(|value| Int64Value { value }),
             readonly_rootfs: self.read_only,
+            // The profile's type is the default one.
+            seccomp: self.default_seccomp.then(SecurityProfile::default),
             capabilities: (!self.capabilities.is_empty()).then(|| super::proto::Capability {
                 add_capabilities: self.capabilities.clone(),
                 drop_capabilities: Vec::new(),

@@ -5,37 +5,8 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::image::reference;
 use crate::network::Addresses;
 use crate::{Error, Result};
-
-/// containerd's configuration, format 3 (containerd 2.x), as an operator would have it before
-/// MyceDrive is installed.
-pub(super) fn containerd() -> String {
-    let pause = reference("pause");
-    let runtime = "plugins.'io.containerd.cri.v1.runtime'";
-    format!(
-        r#"version = 3
-
-[plugins.'io.containerd.cri.v1.images'.pinned_images]
-  sandbox = "{pause}"
-
-[{runtime}]
-  # Nodes may lack CAP_SYS_RESOURCE.
-  restrict_oom_score_adj = true
-
-[{runtime}.containerd]
-  default_runtime_name = "runc"
-
-[{runtime}.containerd.runtimes.runc]
-  runtime_type = "io.containerd.runc.v2"
-
-[{runtime}.cni]
-  bin_dirs = ["/usr/lib/cni"]
-  conf_dir = "/etc/cni/net.d"
-"#
-    )
-}
 
 /// The pod network: a bridge on the node, IPv4 and IPv6, nothing masqueraded.
 pub(super) fn pod_network(index: u8) -> String {

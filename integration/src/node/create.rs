@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use super::{Node, NodeKind, config, start_time};
+use super::{Containerd, Node, NodeKind, config, start_time};
 use crate::cgroup;
-use crate::host::binary_dir;
-use crate::init::{InitConfig, Service};
+use crate::host::{binary_dir, lacks_sys_resource};
+use crate::init::{InitConfig, PRELOAD, Service};
 use crate::network::{self, Addresses};
 use crate::run::capture;
 use crate::{Error, Result};
@@ -44,6 +44,8 @@ pub(crate) struct Plan<'a> {
     pub state: PathBuf,
     /// All nodes: name, number.
     pub peers: Vec<(String, u8)>,
+    /// Which containerd it runs.
+    pub containerd: Containerd,
     /// Seconds by which its monotonic and boot clocks are ahead.
     pub clock_offset: i64,
 }
@@ -91,7 +93,12 @@ impl Plan<'_> {
         if self.kind == NodeKind::Client {
             return Ok(());
         }
-        config::install(&upper, "etc/containerd/config.toml", &config::containerd())?;
+        self.containerd.install(&upper)?;
+        config::install(
+            &upper,
+            "etc/containerd/config.toml",
+            &self.containerd.config(),
+        )?;
         config::install(
             &upper,
             "etc/cni/net.d/10-pods.conflist",
@@ -106,10 +113,14 @@ impl Plan<'_> {
 
     fn services(&self) -> Result<Vec<Service>> {
         let environment = vec![("MYCEDRIVE_FAULT_DIR".to_owned(), FAULTS.to_owned())];
+        let mut of_shims = environment.clone();
+        if lacks_sys_resource() {
+            of_shims.push(("MYCEDRIVE_CRIU_PRELOAD".to_owned(), PRELOAD.to_owned()));
+        }
         let mut services = vec![Service {
             name: "containerd".to_owned(),
             argv: vec!["/usr/bin/containerd".to_owned()],
-            environment: environment.clone(),
+            environment: of_shims,
         }];
         if self.issue_certificate()? {
             services.push(Service {

@@ -8,17 +8,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
 
+use super::protocol::Protocol;
 use super::report::Report;
 use crate::host::binary_dir;
 use crate::{Error, Node, Result};
-
-const PORT: u16 = 6379;
 
 /// A client in a node's network; killed when dropped.
 #[derive(Debug)]
 pub struct Client {
     child: Child,
     dir: TempDir,
+    port: u16,
 }
 
 impl Client {
@@ -27,13 +27,35 @@ impl Client {
         Ok(binary_dir()?.join("client"))
     }
 
-    /// Starts the client in the network namespace of `node`.
+    /// Starts a client of Redis in the network namespace of `node`.
     pub fn start(node: &Node, program: &Path, address: IpAddr) -> Result<Self> {
-        Self::start_on(node, program, SocketAddr::new(address, PORT), "counter")
+        let address = SocketAddr::new(address, Protocol::Redis.port());
+        Self::start_on(node, program, address, "counter")
     }
 
     /// The same for another port and the counter of this name: each client needs its own.
     pub fn start_on(
+        node: &Node,
+        program: &Path,
+        address: SocketAddr,
+        counter: &str,
+    ) -> Result<Self> {
+        Self::launch(Protocol::Redis, node, program, address, counter)
+    }
+
+    /// Starts a client of another program.
+    pub fn speaking(
+        protocol: Protocol,
+        node: &Node,
+        program: &Path,
+        address: IpAddr,
+    ) -> Result<Self> {
+        let address = SocketAddr::new(address, protocol.port());
+        Self::launch(protocol, node, program, address, "counter")
+    }
+
+    fn launch(
+        protocol: Protocol,
         node: &Node,
         program: &Path,
         address: SocketAddr,
@@ -49,19 +71,24 @@ impl Client {
             .args([Path::new("--stop"), &dir.path().join("stop")])
             .args([Path::new("--out"), &dir.path().join("report.json")])
             .args(["--counter", counter])
+            .args(["--protocol", protocol.name()])
             .stdin(Stdio::null())
             .spawn()
             .map_err(|source| Error::Spawn {
                 command: "nsenter ... client".to_owned(),
                 source,
             })?;
-        Ok(Self { child, dir })
+        Ok(Self {
+            child,
+            dir,
+            port: address.port(),
+        })
     }
 
     /// The service is at this address for connections from now on.
     pub fn point_to(&self, address: IpAddr) -> Result<()> {
         let fresh = self.dir.path().join("service.new");
-        write(&fresh, &SocketAddr::new(address, PORT).to_string())?;
+        write(&fresh, &SocketAddr::new(address, self.port).to_string())?;
         fs::rename(&fresh, self.dir.path().join("service")).map_err(Error::file("rename", &fresh))
     }
 

@@ -1,12 +1,13 @@
-//! The client: `INCR` over one connection until it is told to stop.
+//! The client: counts over one connection until it is told to stop.
 
 use std::fs;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::client::now_ns;
+use super::protocol::{Connection, Protocol};
 use super::report::{Answer, Report};
 
 /// An answer that takes longer than this is an error, not a gap.
@@ -25,6 +26,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
 /// Only when the first connection cannot be made; everything later is in the report.
 pub fn run(
     service: &Path,
+    protocol: Protocol,
     counter: &str,
     pace: Duration,
     limit: Duration,
@@ -32,10 +34,10 @@ pub fn run(
 ) -> io::Result<Report> {
     let mut report = Report::default();
     let end = Instant::now() + limit;
-    let mut connection = connect(service)?;
+    let mut connection = connect(service, protocol)?;
     let mut last = None;
     while Instant::now() < end && !stop.exists() {
-        match connection.increment(counter) {
+        match connection.increment(counter, last) {
             Ok(value) => {
                 if let Some(last) = last {
                     report.count_step(last, value);
@@ -49,7 +51,7 @@ pub fn run(
             Err(error) => {
                 report.errors += 1;
                 report.first_error.get_or_insert_with(|| error.to_string());
-                match reconnect(service, end, stop) {
+                match reconnect(service, protocol, end, stop) {
                     Some(fresh) => connection = fresh,
                     None => break,
                 }
@@ -62,11 +64,7 @@ pub fn run(
     Ok(report)
 }
 
-struct Connection {
-    stream: BufReader<TcpStream>,
-}
-
-fn connect(service: &Path) -> io::Result<Connection> {
+fn connect(service: &Path, protocol: Protocol) -> io::Result<Connection> {
     let address: SocketAddr = fs::read_to_string(service)?
         .trim()
         .parse()
@@ -74,38 +72,15 @@ fn connect(service: &Path) -> io::Result<Connection> {
     let stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(ANSWER_TIMEOUT))?;
-    Ok(Connection {
-        stream: BufReader::new(stream),
-    })
+    protocol.open(stream)
 }
 
-fn reconnect(service: &Path, end: Instant, stop: &Path) -> Option<Connection> {
+fn reconnect(service: &Path, protocol: Protocol, end: Instant, stop: &Path) -> Option<Connection> {
     while Instant::now() < end && !stop.exists() {
-        if let Ok(connection) = connect(service) {
+        if let Ok(connection) = connect(service, protocol) {
             return Some(connection);
         }
         std::thread::sleep(Duration::from_millis(20));
     }
     None
-}
-
-impl Connection {
-    /// One `INCR` (RESP2, <https://redis.io/docs/latest/develop/reference/protocol-spec/>).
-    fn increment(&mut self, counter: &str) -> io::Result<u64> {
-        let length = counter.len();
-        let request = format!("*2\r\n$4\r\nINCR\r\n${length}\r\n{counter}\r\n");
-        self.stream.get_mut().write_all(request.as_bytes())?;
-        let mut line = String::new();
-        self.stream.read_line(&mut line)?;
-        line.strip_prefix(':')
-            .and_then(|number| number.trim_end().parse().ok())
-            .ok_or_else(|| {
-                let what = if line.is_empty() {
-                    "the connection was closed"
-                } else {
-                    line.trim()
-                };
-                io::Error::new(io::ErrorKind::InvalidData, format!("INCR answered: {what}"))
-            })
-    }
 }

@@ -9,6 +9,7 @@ pub mod counter;
 pub mod leftovers;
 #[cfg(feature = "demo")]
 pub mod migrations;
+pub mod protocol;
 pub mod redis;
 pub mod report;
 #[cfg(feature = "demo")]

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::counter;
+use super::protocol::Protocol;
 use super::report::{Answer, Report};
 
 /// Answers the requests of each connection with the values given for it, then closes it.
@@ -34,6 +35,7 @@ fn run(connections: Vec<Vec<u64>>) -> Report {
     let limit = Duration::from_millis(300);
     counter::run(
         service.path(),
+        Protocol::Redis,
         "counter",
         Duration::ZERO,
         limit,

@@ -10,9 +10,12 @@ mod engine;
 mod expect;
 mod faults;
 mod migration;
+mod programs;
 mod refusal;
 mod runtime;
+mod streams;
 mod testbed;
+mod variants;
 mod volumes;
 mod world;
 
@@ -32,6 +35,9 @@ fn main() -> ExitCode {
         runtime::all(),
         migration::all(),
         connections::all(),
+        programs::all(),
+        streams::all(),
+        variants::all(),
         refusal::all(),
         engine::all(),
         dmtcp::all(),

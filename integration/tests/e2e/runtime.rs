@@ -61,7 +61,7 @@ fn run(node: &Node, handler: &str, container: Container) -> Result<RunningPod> {
     Ok(node.run_pod(&Pod::new("plain", "pod").handler(handler).with(container))?)
 }
 
-fn life_cycle(node: &Node, handler: &str) -> Result<()> {
+pub fn life_cycle(node: &Node, handler: &str) -> Result<()> {
     let pod = run(
         node,
         handler,
@@ -116,7 +116,7 @@ fn missing_program(node: &Node, handler: &str) -> Result<()> {
     expect::contains("message", &message, &["/no/such/program"])
 }
 
-fn exec(node: &Node, handler: &str) -> Result<()> {
+pub fn exec(node: &Node, handler: &str) -> Result<()> {
     let pod = run(
         node,
         handler,
@@ -227,7 +227,7 @@ fn two_containers(node: &Node, handler: &str) -> Result<()> {
     )
 }
 
-fn terminal(node: &Node, handler: &str) -> Result<()> {
+pub fn terminal(node: &Node, handler: &str) -> Result<()> {
     let container = Container::new(
         "main",
         "busybox",

@@ -93,8 +93,7 @@ fn clears_what_a_killed_run_left(testbed: &Testbed) -> Result<()> {
         name: name.clone(),
         nodes: 1,
         client: false,
-        images: true,
-        clock_step: 0,
+        ..TestbedOptions::default()
     };
     let left = Testbed::start(&options)?;
     let node = left.nodes()[0].clone();

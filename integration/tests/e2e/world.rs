@@ -4,11 +4,14 @@ use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, anyhow};
+use clap::ValueEnum as _;
 use libtest_mimic::{Completion, Failed, Trial};
-use mycedrive_integration::{Error, Node, Testbed, TestbedOptions, build_binaries};
+use mycedrive_integration::{Containerd, Error, Node, Testbed, TestbedOptions, build_binaries};
 
 /// A testbed of another name is used if this is set.
 const NAME: &str = "MYCEDRIVE_E2E_NAME";
+/// The version of containerd, if not the usual one.
+const CONTAINERD: &str = "MYCEDRIVE_E2E_CONTAINERD";
 /// This many of the last lines of each daemon's log are shown with a failure.
 const LOG_LINES: usize = 12;
 
@@ -103,9 +106,14 @@ fn start() -> Result<State, Failed> {
     }
     build_binaries(false).map_err(|error| error.to_string())?;
     let name = std::env::var(NAME).unwrap_or_else(|_| "e2e".to_owned());
+    let containerd = match std::env::var(CONTAINERD) {
+        Ok(version) => Containerd::from_str(&version, true)?,
+        Err(_) => Containerd::default(),
+    };
     let options = TestbedOptions {
         name,
         nodes: 3,
+        containerd,
         ..TestbedOptions::default()
     };
     match Testbed::start(&options) {

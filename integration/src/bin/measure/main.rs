@@ -2,6 +2,7 @@
 
 mod freeze;
 mod plot;
+mod programs;
 mod shim;
 mod soak;
 mod statistics;
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
-use mycedrive_integration::{Testbed, TestbedOptions, build_binaries, missing_privilege};
+use mycedrive_integration::{Images, Testbed, TestbedOptions, build_binaries, missing_privilege};
 use serde::Serialize;
 
 /// Measures MyceDrive on nodes on this machine. Needs root. Run it as a release build, on a machine
@@ -67,6 +68,15 @@ enum What {
         #[arg(long, default_value_t = 30)]
         minutes: u64,
     },
+    /// Moves each program of the testbed's images under a client, and writes docs/programs.md.
+    Programs {
+        /// Only those whose name contains this.
+        #[arg(long, default_value = "")]
+        only: String,
+        /// The page.
+        #[arg(long, default_value = "docs/programs.md")]
+        page: PathBuf,
+    },
     /// Migrations back and forth in a row; what is lost and what is left over.
     Soak {
         /// Migrations.
@@ -87,6 +97,11 @@ fn main() -> Result<()> {
     build_binaries(!cfg!(debug_assertions))?;
     let options = TestbedOptions {
         name: "measure".to_owned(),
+        images: if matches!(arguments.what, What::Programs { .. }) {
+            Images::All
+        } else {
+            Images::Core
+        },
         ..TestbedOptions::default()
     };
     let testbed = Testbed::start(&options)?;
@@ -110,6 +125,7 @@ fn main() -> Result<()> {
             };
             volume::run(&testbed, part, &plan, &arguments.out)
         }
+        What::Programs { only, page } => programs::run(&testbed, &only, &page, &arguments.out),
         What::Soak { runs } => soak::run(&testbed, runs, &arguments.out),
     }
 }

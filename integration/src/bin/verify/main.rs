@@ -34,7 +34,7 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<ExitCode> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     // The programs that nodes run, from the same build as the tests.
-    let built = cargo(&root, &["build", "--workspace", "--bins"])
+    let built = cargo(&root, &["build", "--workspace", "--lib", "--bins"])
         .status()
         .context("cannot run cargo")?;
     if !built.success() {

@@ -1,7 +1,7 @@
 //! Taking a checkpoint.
 
 use super::config::{self, Config};
-use super::{log, runtime, stopped};
+use super::{log, obstacles, preload, runtime, stopped};
 use crate::freezer::Freezer;
 use crate::{Checkpoint, EngineError, Purpose, Runner};
 
@@ -30,6 +30,7 @@ pub(super) async fn checkpoint(
     let _continued = stopped::Continued::new(stopped)?;
 
     let mut command = runtime::command(&target, &runtime_log, "checkpoint");
+    preload::add(&mut command);
     runtime::shared_flags(&mut command, &target, &image_dir, &work_dir);
     // Connections that the program has not accepted yet have no process to be kept in.
     command.arg("--tcp-skip-in-flight");
@@ -38,11 +39,15 @@ pub(super) async fn checkpoint(
     }
     command.arg(&target.id);
 
-    let failed = |cause| EngineError::Checkpoint {
+    let failed = |cause: String| EngineError::Checkpoint {
         container: target.name.clone(),
         cause,
         log: criu_log.clone(),
     };
+    if purpose == Purpose::Migration {
+        // It may have come after the preflight.
+        obstacles::nothing_unread(&target.name, pid).map_err(failed)?;
+    }
     match runner.run(command, runtime::LIMIT).await {
         Ok(0) => Ok(()),
         Ok(code) => Err(failed(log::cause(&criu_log, &runtime_log, code))),

@@ -13,6 +13,7 @@ mod checkpoint;
 mod config;
 pub(crate) mod log;
 mod obstacles;
+mod preload;
 pub(crate) mod restore;
 pub(crate) mod runtime;
 mod stopped;

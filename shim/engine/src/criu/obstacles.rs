@@ -2,9 +2,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 
 use serde_json::Value;
 
+use super::preload;
 use crate::freezer::Freezer;
 use crate::process::{self, Status, proc};
 use crate::{EngineError, Target, spec};
@@ -13,8 +16,7 @@ use crate::{EngineError, Target, spec};
 const DESCRIPTORS: [(&str, &str); 5] = [
     (
         "anon_inode:[io_uring]",
-        "uses io_uring; deny it (the default seccomp profile does) or switch it off in the \
-         program (node: UV_USE_IO_URING=0)",
+        "uses io_uring; deny it with the seccomp profile RuntimeDefault (node then works without)",
     ),
     (
         "anon_inode:[perf_event]",
@@ -40,6 +42,7 @@ pub(super) fn find(target: &Target, pid: i32) -> Result<Vec<String>, EngineError
              runtime are; Go programs then use TCP)"
         ));
     }
+    found.extend(nothing_unread(name, pid).err());
     for process in Freezer::of_process(pid)?.processes()? {
         for problem in in_process(process, pid) {
             found.insert(format!("container {name}: process {process} {problem}"));
@@ -84,6 +87,16 @@ fn in_process(pid: i32, init: i32) -> Vec<String> {
             status.tracer
         ));
     }
+    if !preload::is_set()
+        && let (Ok(own), Ok(status)) = (Status::read(own_pid()), Status::read(pid))
+        && !may_read_limits(&own, &status)
+    {
+        found.push(format!(
+            "runs as user {}, whose resource limits CRIU cannot read on this node; give containerd \
+             CAP_SYS_RESOURCE",
+            status.uids.first().copied().unwrap_or_default()
+        ));
+    }
     for kind in ["pid", "user"] {
         if let (Ok(own), Ok(first)) = (
             process::namespace(pid, kind),
@@ -96,6 +109,54 @@ fn in_process(pid: i32, init: i32) -> Vec<String> {
         }
     }
     found
+}
+
+/// Refuses a container with unread bytes on its standard input.
+pub(super) fn nothing_unread(container: &str, pid: i32) -> Result<(), String> {
+    match unread_input(pid) {
+        0 => Ok(()),
+        unread => Err(format!(
+            "container {container} has {unread} bytes on its standard input that it has not read, and \
+             that would be lost; try again when it has read them"
+        )),
+    }
+}
+
+/// Bytes that wait on the standard input of a container's first process. In a pipe from the shim they are
+/// outside of CRIU's image, as those in a terminal are. Reads nothing.
+fn unread_input(pid: i32) -> u32 {
+    let Ok(file) = fs::OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(proc(pid, "fd/0"))
+    else {
+        return 0;
+    };
+    let is_stream = file.metadata().is_ok_and(|meta| {
+        let kind = meta.file_type();
+        kind.is_fifo() || kind.is_char_device()
+    });
+    if !is_stream {
+        return 0;
+    }
+    let mut count: libc::c_int = 0;
+    // SAFETY: the descriptor is open as long as `file` lives; FIONREAD writes one int.
+    let result = unsafe { libc::ioctl(file.as_raw_fd(), libc::FIONREAD, &raw mut count) };
+    if result < 0 { 0 } else { count.unsigned_abs() }
+}
+
+/// Whether prlimit(2) lets a process with the rights of `own` read the limits of the process `other`.
+fn may_read_limits(own: &Status, other: &Status) -> bool {
+    /// Number of CAP_SYS_RESOURCE.
+    const SYS_RESOURCE: u64 = 24;
+    // The first three: real, effective and saved.
+    let same = |own: &[u32], other: &[u32]| other.iter().take(3).all(|id| own.first() == Some(id));
+    own.capabilities.effective & (1 << SYS_RESOURCE) != 0
+        || same(&own.uids, &other.uids) && same(&own.gids, &other.gids)
+}
+
+fn own_pid() -> i32 {
+    std::process::id() as i32
 }
 
 /// Sockets in use, from `/proc/PID/net/protocols`.

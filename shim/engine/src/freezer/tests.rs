@@ -87,3 +87,65 @@ fn processes_of_groups_below_are_found() {
     found.sort_unstable();
     assert_eq!(found, [7, 8, 9]);
 }
+
+/// Where a process of this test can be put into a group of version 2, or why nowhere.
+fn unified_mount() -> Result<PathBuf, String> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err("not root".to_owned());
+    }
+    let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(|error| error.to_string())?;
+    let mount = mounts
+        .lines()
+        .find(|line| line.contains(" - cgroup2 "))
+        .ok_or("no cgroup2 is mounted")?;
+    let point = mount.split(' ').nth(4).ok_or("no mount point")?;
+    Ok(PathBuf::from(point))
+}
+
+#[test]
+fn a_group_of_version_2_is_frozen_thawed_and_killed_by_this_kernel() {
+    let directory = match unified_mount() {
+        Ok(mount) => mount.join(format!("mycedrive-freezer-{}", std::process::id())),
+        Err(why) => return println!("skipped: {why}"),
+    };
+    if let Err(error) = fs::create_dir(&directory) {
+        return println!("skipped: cannot make {}: {error}", directory.display());
+    }
+    let output = tempfile::NamedTempFile::new().unwrap();
+    let mut child = std::process::Command::new("/bin/sh")
+        .args(["-c", "while :; do echo; done"])
+        .stdout(output.reopen().unwrap())
+        .spawn()
+        .unwrap();
+    fs::write(directory.join("cgroup.procs"), child.id().to_string()).unwrap();
+    let freezer = Freezer {
+        version: Version::V2,
+        directory: directory.clone(),
+    };
+    let written = || output.as_file().metadata().unwrap().len();
+    let soon = |condition: &dyn Fn() -> bool| {
+        let until = Instant::now() + Duration::from_secs(20);
+        while !condition() {
+            assert!(Instant::now() < until);
+            sleep(Duration::from_millis(5));
+        }
+    };
+    soon(&|| written() > 0);
+
+    freeze_all(std::slice::from_ref(&freezer)).unwrap();
+    assert!(freezer.is_frozen().unwrap());
+    assert_eq!(freezer.processes().unwrap(), [child.id() as i32]);
+    let before = written();
+    sleep(Duration::from_millis(100));
+    assert_eq!(written(), before);
+
+    thaw_all(std::slice::from_ref(&freezer)).unwrap();
+    soon(&|| written() > before);
+    soon(&|| !freezer.is_frozen().unwrap());
+
+    freeze_all(std::slice::from_ref(&freezer)).unwrap();
+    freezer.kill_all().unwrap();
+    assert!(!child.wait().unwrap().success());
+    assert!(freezer.processes().unwrap().is_empty());
+    fs::remove_dir(&directory).unwrap();
+}

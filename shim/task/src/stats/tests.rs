@@ -41,3 +41,49 @@ fn files_of_a_cgroup() {
     assert_eq!(metrics.memory_events.oom_kill, 2);
     fs::remove_dir_all(&dir).unwrap();
 }
+
+/// Files of a group in the unified hierarchy of a 6.18 kernel, on which no controller but hugetlb was free.
+const RECORDED: [(&str, &str); 6] = [
+    (
+        "cpu.stat",
+        "usage_usec 67502\nuser_usec 52264\nsystem_usec 15237\nnice_usec 0\n",
+    ),
+    (
+        "cpu.pressure",
+        "some avg10=0.00 avg60=0.00 avg300=0.00 total=949377\n\
+         full avg10=0.00 avg60=0.00 avg300=0.00 total=947606\n",
+    ),
+    (
+        "io.pressure",
+        "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n\
+         full avg10=0.00 avg60=0.00 avg300=0.00 total=0\n",
+    ),
+    ("cgroup.events", "populated 1\nfrozen 0\n"),
+    ("hugetlb.2MB.current", "0\n"),
+    ("hugetlb.2MB.max", "9223372036854771712\n"),
+];
+
+#[test]
+fn a_recorded_group_of_version_2() {
+    let dir = std::env::temp_dir().join(format!("mycedrive-recorded-{}", std::process::id()));
+    fs::create_dir_all(&dir).unwrap();
+    for (name, text) in RECORDED {
+        fs::write(dir.join(name), text).unwrap();
+    }
+    let metrics = v2::collect(&dir);
+    fs::remove_dir_all(&dir).unwrap();
+    let cpu = &metrics.cpu;
+    assert_eq!(
+        (cpu.usage_usec, cpu.user_usec, cpu.system_usec),
+        (67502, 52264, 15237)
+    );
+    assert_eq!(cpu.psi.some.total, 949_377);
+    assert_eq!(cpu.psi.full.total, 947_606);
+    assert!(metrics.io.psi.some.is_some());
+    // Files of controllers that the group does not have.
+    assert_eq!((metrics.pids.current, metrics.memory.usage), (0, 0));
+    assert!(metrics.io.usage.is_empty());
+    if let Some(huge) = metrics.hugetlb.iter().find(|huge| huge.pagesize == "2MB") {
+        assert_eq!(huge.max, 9_223_372_036_854_771_712);
+    }
+}

@@ -40,3 +40,18 @@ fn this_test_has_no_obstacle() {
     let pid = std::process::id() as i32;
     assert_eq!(in_process(pid, pid), Vec::<String>::new());
 }
+
+#[test]
+fn limits_of_others_need_the_capability() {
+    let status = |uid: u32, gid: u32, capabilities: &str| {
+        Status::parse(&format!(
+            "Uid:\t{uid}\t{uid}\t{uid}\t{uid}\nGid:\t{gid}\t{gid}\t{gid}\t{gid}\nCapEff:\t{capabilities}\n"
+        ))
+    };
+    let without = status(0, 0, "000001fffeffffff");
+    let with = status(0, 0, "000001ffffffffff");
+    assert!(may_read_limits(&without, &status(0, 0, "0")));
+    assert!(!may_read_limits(&without, &status(1000, 1000, "0")));
+    assert!(!may_read_limits(&without, &status(0, 1000, "0")));
+    assert!(may_read_limits(&with, &status(1000, 1000, "0")));
+}

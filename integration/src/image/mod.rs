@@ -1,73 +1,29 @@
 //! Container images, written as one OCI archive that `ctr images import` reads.
 //!
-//! All but `pause` share one layer of Debian packages; a small second layer makes their digests differ.
-//! Layers are not compressed: they never leave the machine.
+//! The images of a set (see [`list`]) share one layer of Debian packages, but for those that need none; a
+//! small second layer makes their digests differ. Layers are not compressed: they never leave the machine.
+
+mod files;
+mod list;
 
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::rootfs::{CACHE, Tree, fingerprint, lock_cache, remove_tree};
+pub use list::Images;
+use list::{Image, Set};
+
+use crate::rootfs::{CACHE, fingerprint, lock_cache, remove_tree};
 use crate::run::{capture, run};
 use crate::{Error, Result};
 
 /// Change this when what an image contains changes without a change of packages.
-const REVISION: &str = "1";
+const REVISION: &str = "3";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
-const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/sh\n";
-const GROUP: &str = "root:x:0:\nnogroup:x:65534:\n";
-/// Parts of packages that no image needs.
-const UNUSED: [&str; 6] = [
-    "usr/lib/systemd",
-    "usr/lib/x86_64-linux-gnu/systemd",
-    "usr/share/i18n",
-    "usr/share/zoneinfo",
-    "var/lib/dpkg",
-    "var/cache",
-];
-
-/// An image and what it runs by default.
-struct Image {
-    name: &'static str,
-    command: &'static [&'static str],
-}
-
-const IMAGES: [Image; 5] = [
-    Image {
-        name: "pause",
-        command: &["/bin/busybox", "sleep", "1000000000"],
-    },
-    Image {
-        name: "busybox",
-        command: &["/bin/sleep", "1000000000"],
-    },
-    Image {
-        name: "python",
-        command: &["/usr/bin/python3"],
-    },
-    Image {
-        name: "mosquitto",
-        command: &["/usr/sbin/mosquitto", "-c", "/etc/mosquitto.conf"],
-    },
-    Image {
-        name: "redis",
-        command: &[
-            "/usr/bin/redis-server",
-            "--protected-mode",
-            "no",
-            "--save",
-            "",
-            "--dir",
-            "/data",
-        ],
-    },
-];
-
 /// Full name of one of the images: `redis` gives `localhost/redis:1`; other names stay as they are.
 pub(crate) fn reference(name: &str) -> String {
     if name.contains(['/', ':']) {
@@ -89,16 +45,14 @@ impl Blob {
     }
 }
 
-/// The archive with all images, made now if it is not there yet.
-pub(crate) fn ensure_archive() -> Result<PathBuf> {
-    let tree = Tree::Image.ensure()?;
-    let description = IMAGES
-        .iter()
-        .flat_map(|image| image.command.iter())
-        .fold(REVISION.to_owned(), |a, b| a + b);
+/// The archive with a set's images, made now if it is not there yet.
+pub(crate) fn ensure_archive(set: &Set) -> Result<PathBuf> {
+    let tree = set.tree.ensure()?;
+    let compiled = files::compiled(set)?;
+    let description = format!("{REVISION} {:?} {}", set.images, files::SOURCES.concat());
     let name = format!(
         "{}-{:016x}.oci.tar",
-        Tree::Image.cache_name(),
+        set.tree.cache_name(),
         fingerprint(description.as_bytes())
     );
     let archive = Path::new(CACHE).join(name);
@@ -109,20 +63,20 @@ pub(crate) fn ensure_archive() -> Result<PathBuf> {
     tracing::info!("making container images");
     let scratch = Path::new(CACHE).join("partial-images");
     remove_tree(&scratch)?;
-    let partial = build(&tree, &scratch)?;
+    let partial = build(set, &tree, compiled.as_deref(), &scratch)?;
     fs::rename(&partial, &archive).map_err(Error::file("rename", &partial))?;
     remove_tree(&scratch)?;
     Ok(archive)
 }
 
-fn build(tree: &Path, scratch: &Path) -> Result<PathBuf> {
+fn build(set: &Set, tree: &Path, compiled: Option<&Path>, scratch: &Path) -> Result<PathBuf> {
     let layout = scratch.join("layout");
     make_dir(&layout.join("blobs/sha256"))?;
-    let base = layer(&layout, &base_files(tree, scratch)?)?;
+    let base = layer(&layout, &files::base(tree, scratch)?)?;
     let mut manifests = Vec::new();
-    for image in &IMAGES {
-        let own = layer(&layout, &own_files(image, tree, scratch)?)?;
-        let layers = if image.name == "pause" {
+    for image in set.images {
+        let own = layer(&layout, &files::own(image, tree, compiled, scratch)?)?;
+        let layers = if image.alone {
             vec![&own]
         } else {
             vec![&base, &own]
@@ -140,52 +94,6 @@ fn build(tree: &Path, scratch: &Path) -> Result<PathBuf> {
     let archive = scratch.join("images.tar");
     pack(&layout, &archive, &[])?;
     Ok(archive)
-}
-
-/// Files of the shared layer.
-fn base_files(tree: &Path, scratch: &Path) -> Result<PathBuf> {
-    let files = scratch.join("base");
-    capture(Command::new("cp").args(["-a", "--"]).arg(tree).arg(&files))?.ok()?;
-    for unused in UNUSED {
-        remove_tree(&files.join(unused))?;
-    }
-    let applets = run(&path_text(&files.join("usr/bin/busybox")), &["--list"])?.ok()?;
-    for applet in applets.lines() {
-        let link = files.join("usr/bin").join(applet);
-        if !link.exists()
-            && !files.join("usr/sbin").join(applet).exists()
-            && link.symlink_metadata().is_err()
-        {
-            symlink("busybox", &link).map_err(Error::file("link", &link))?;
-        }
-    }
-    write(&files.join("etc/passwd"), PASSWD.as_bytes())?;
-    write(&files.join("etc/group"), GROUP.as_bytes())?;
-    for dir in ["data", "tmp", "root", "var/cache"] {
-        make_dir(&files.join(dir))?;
-    }
-    Ok(files)
-}
-
-/// Files of an image's own layer.
-fn own_files(image: &Image, tree: &Path, scratch: &Path) -> Result<PathBuf> {
-    let files = scratch.join(image.name);
-    make_dir(&files.join("etc"))?;
-    write(&files.join("etc/image"), image.name.as_bytes())?;
-    match image.name {
-        "pause" => {
-            make_dir(&files.join("bin"))?;
-            let target = files.join("bin/busybox");
-            fs::copy(tree.join("usr/bin/busybox"), &target)
-                .map_err(Error::file("copy to", &target))?;
-        }
-        "mosquitto" => {
-            let config = "listener 1883\nallow_anonymous true\nuser root\npersistence false\n";
-            write(&files.join("etc/mosquitto.conf"), config.as_bytes())?;
-        }
-        _ => {}
-    }
-    Ok(files)
 }
 
 fn layer(layout: &Path, files: &Path) -> Result<Blob> {
@@ -214,6 +122,7 @@ fn manifest(layout: &Path, image: &Image, layers: &[&Blob]) -> Result<Value> {
         "config": {
             "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],
             "Cmd": image.command,
+            "User": image.user,
             "WorkingDir": "/",
         },
         "rootfs": { "type": "layers", "diff_ids": layers.iter().map(|layer| &layer.digest).collect::<Vec<_>>() },
