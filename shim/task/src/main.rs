@@ -25,6 +25,7 @@ mod spec;
 mod state;
 mod stats;
 mod task;
+mod task_v2;
 mod volumes;
 
 use std::process::ExitCode;

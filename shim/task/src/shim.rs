@@ -26,7 +26,7 @@ use crate::pod::Pod;
 use crate::runc::Runc;
 use crate::spec::Spec;
 use crate::task::TaskService;
-use crate::{log, orphans, pod_socket, reaper, rootfs};
+use crate::{log, orphans, pod_socket, reaper, rootfs, task_v2};
 
 /// Name under which containerd knows this runtime.
 pub const RUNTIME: &str = "io.containerd.mycedrive.v2";
@@ -46,6 +46,7 @@ pub fn config() -> Config {
 pub struct Program {
     id: String,
     namespace: String,
+    socket: String,
     debug: bool,
     exit: Arc<ExitSignal>,
 }
@@ -58,13 +59,18 @@ impl Shim for Program {
         Self {
             id: flags.id.clone(),
             namespace: flags.namespace.clone(),
+            socket: flags.socket.clone(),
             debug: flags.debug,
             exit: Arc::default(),
         }
     }
 
     async fn start_shim(&mut self, opts: StartOpts) -> containerd_shim::Result<String> {
-        Ok(start(&opts)?)
+        let address = start(&opts)?;
+        if wants_version_2(&opts) {
+            task_v2::answer(&address);
+        }
+        Ok(address)
     }
 
     async fn delete_shim(&mut self) -> containerd_shim::Result<DeleteResponse> {
@@ -84,6 +90,9 @@ impl Shim for Program {
         }
         let events = Events::new(publisher, self.namespace.clone());
         let pod = Arc::new(Pod::new(self.namespace.clone(), events, self.exit.clone()));
+        if task_v2::is_wanted() {
+            task_v2::serve(&pod, &self.socket).await;
+        }
         TaskService::new(pod)
     }
 
@@ -122,7 +131,12 @@ const ADDRESS: &str = "address";
 fn start(opts: &StartOpts) -> Result<String> {
     let spec = Spec::load(Path::new("."))?;
     let group = spec.group().unwrap_or(&opts.id);
-    let address = opts.socket_address(group);
+    let served = opts.socket_address(group);
+    let address = if wants_version_2(opts) {
+        task_v2::address(&served)
+    } else {
+        served.clone()
+    };
     let socket = Path::new(address.strip_prefix("unix://").unwrap_or(&address));
     let write = || fs::write(ADDRESS, &address).map_err(Error::path("write", Path::new(ADDRESS)));
     if UnixStream::connect(socket).is_ok() {
@@ -130,10 +144,15 @@ fn start(opts: &StartOpts) -> Result<String> {
         return Ok(address);
     }
     // One that nobody listens on is left from a shim that was killed.
-    let _ = fs::remove_file(socket);
-    spawn(opts, &address)?;
+    task_v2::remove_sockets(&address);
+    spawn(opts, &served)?;
     write()?;
     Ok(address)
+}
+
+/// From 2.3 on containerd gives its version, and takes another answer to `start`.
+fn wants_version_2(opts: &StartOpts) -> bool {
+    opts.containerd_version.is_empty() && task_v2::is_wanted()
 }
 
 /// Starts the server and returns when it listens.
@@ -266,7 +285,7 @@ fn remove_dead_sockets(id: &str, bundle: &Path) {
     };
     let socket = Path::new(address.strip_prefix("unix://").unwrap_or(&address));
     if UnixStream::connect(socket).is_err() {
-        let _ = fs::remove_file(socket);
+        task_v2::remove_sockets(&address);
     }
     let group = Spec::load(bundle)
         .ok()
