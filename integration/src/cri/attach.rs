@@ -20,7 +20,7 @@ pub struct Attach {
 impl Attach {
     /// Attaches to a container of a pod on `node`; `tty` as the container has it.
     pub fn start(node: &Node, pod: &RunningPod, container: &str, tty: bool) -> Result<Self> {
-        let url = node.cri()?.attach(pod.id(container), tty)?;
+        let url = node.cri()?.attach(pod.id(container), tty, true)?;
         let spawn = |source| Error::Spawn {
             command: format!("attach to {container}"),
             source,

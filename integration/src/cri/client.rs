@@ -254,22 +254,6 @@ impl Cri {
         })
     }
 
-    /// Where a client attaches to a container's streams, standard input included: a URL of the node.
-    pub fn attach(&self, container: &str, tty: bool) -> Result<String> {
-        let message = proto::AttachRequest {
-            container_id: container.to_owned(),
-            stdin: true,
-            tty,
-            stdout: true,
-            // A terminal has one output.
-            stderr: !tty,
-        };
-        self.call("Attach", CALL_TIME, message, async |mut c, r| {
-            c.attach(r).await
-        })
-        .map(|answer| answer.url)
-    }
-
     /// Writes a checkpoint archive of a container to a file of the node.
     pub fn checkpoint_container(&self, container: &str, file: &str) -> Result<()> {
         let message = proto::CheckpointContainerRequest {
