@@ -18,6 +18,7 @@ fn missing(program: &str) -> bool {
     !there
 }
 
+#[allow(clippy::unwrap_used)] // a test's helper
 fn unpack(archive: &Path, to: &Path) {
     let output = Command::new("tar")
         .args(["--extract", "--numeric-owner", "--file"])

@@ -168,7 +168,7 @@ pub fn start_errors(kube: &mut Kube, facts: &mut Facts) -> Result<()> {
     facts.add("its exit code", kube.status(&id)?.exit_code);
 
     let mut config = Container::new("cwd", "busybox", &["true"]).config(&pod.pod, 0);
-    config.working_dir = "/etc/passwd".to_owned();
+    "/etc/passwd".clone_into(&mut config.working_dir);
     let outcome = kube.create_with(&pod, config).map(|id| {
         let code = code_or_ok(kube.cri.start_container(&id)).unwrap_or_default();
         let status = kube

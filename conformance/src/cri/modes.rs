@@ -146,7 +146,7 @@ pub fn cgroups(kube: &mut Kube, facts: &mut Facts) -> Result<()> {
     let mut config = pod.config();
     let parent = "/kubepods/burstable/podconformance";
     if let Some(linux) = config.linux.as_mut() {
-        linux.cgroup_parent = parent.to_owned();
+        parent.clone_into(&mut linux.cgroup_parent);
     }
     let pod = kube.sandbox_with(pod, config)?;
     let id = kube.start(&pod, &container("main"), 0)?;

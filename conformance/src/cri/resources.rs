@@ -20,7 +20,7 @@ pub fn stats(kube: &mut Kube, facts: &mut Facts) -> Result<()> {
     let pod = kube.pod("stats");
     let mut config = pod.config();
     if let Some(linux) = config.linux.as_mut() {
-        linux.cgroup_parent = "/kubepods/podstats".to_owned();
+        "/kubepods/podstats".clone_into(&mut linux.cgroup_parent);
     }
     let pod = kube.sandbox_with(pod, config)?;
     let script = "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; dd if=/dev/zero of=/tmp/file bs=1M count=4; echo done; sleep 1000000";

@@ -109,7 +109,7 @@ impl Stream {
                 Ok(Message::Text(text)) => self.take(text.as_bytes()),
                 Ok(Message::Close(_))
                 | Err(tungstenite::Error::ConnectionClosed | tungstenite::Error::AlreadyClosed) => {
-                    self.ended = true
+                    self.ended = true;
                 }
                 Ok(_) => {}
                 Err(tungstenite::Error::Io(error))
@@ -118,7 +118,7 @@ impl Stream {
                         std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
                     ) => {}
                 Err(tungstenite::Error::Io(_) | tungstenite::Error::Protocol(_)) => {
-                    self.ended = true
+                    self.ended = true;
                 }
                 Err(error) => return Err(anyhow!("{error}")),
             }

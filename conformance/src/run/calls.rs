@@ -65,9 +65,10 @@ impl Run<'_> {
                         answer.exit_status,
                         time_of(answer.exited_at)
                     )),
-                    // Whoever notices it first, we or containerd.
+                    // Whoever notices it first: we, containerd, or its client of the shim.
                     Err(status)
-                        if matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled) =>
+                        if matches!(status.code(), Code::DeadlineExceeded | Code::Cancelled)
+                            || status.message().contains("context deadline exceeded") =>
                     {
                         Ok("waits".to_owned())
                     }

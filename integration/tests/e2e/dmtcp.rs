@@ -15,8 +15,10 @@ use crate::world::{Scenario, need_daemon, three};
 /// A destination's start that will fail anyway.
 const SHORT: Duration = Duration::from_secs(8);
 
+type Body = fn(&Testbed) -> Result<()>;
+
 pub fn all() -> Vec<Scenario> {
-    let bodies: [(&str, fn(&Testbed) -> Result<()>); 5] = [
+    let bodies: [(&str, Body); 5] = [
         ("client", with_client),
         ("there_and_back", there_and_back),
         ("rolled_back_when_written", |testbed| {
@@ -29,7 +31,7 @@ pub fn all() -> Vec<Scenario> {
             prepared(testbed)?;
             migration::pair(
                 testbed,
-                migration::pair_of().annotation(ANNOTATION, "dmtcp"),
+                &migration::pair_of().annotation(ANNOTATION, "dmtcp"),
             )
         }),
     ];

@@ -170,7 +170,7 @@ while True:
 
 /// One freeze for the whole pod: a connection between its containers goes on.
 fn several_containers(testbed: &Testbed) -> Result<()> {
-    pair(testbed, pair_of())
+    pair(testbed, &pair_of())
 }
 
 /// Two containers with a connection between them.
@@ -181,10 +181,10 @@ pub fn pair_of() -> Pod {
 }
 
 /// Moves a [`pair_of`] containers.
-pub fn pair(testbed: &Testbed, pod: Pod) -> Result<()> {
+pub fn pair(testbed: &Testbed, pod: &Pod) -> Result<()> {
     need_daemon(testbed)?;
     let (a, b, _) = three(testbed)?;
-    let source = a.run_pod(&pod)?;
+    let source = a.run_pod(pod)?;
     let count = |node: &Node, pod: &RunningPod| -> Result<u64> {
         Ok(
             expect::exec(node, pod, "server", &["cat", "/dev/shm/count"])?
@@ -196,7 +196,7 @@ pub fn pair(testbed: &Testbed, pod: Pod) -> Result<()> {
         Ok(count(a, &source).unwrap_or(0) > 5)
     })?;
     let before = count(a, &source)?;
-    let destination = migrate(a, b, &pod)?;
+    let destination = migrate(a, b, pod)?;
     let after = count(b, &destination)?;
     ensure!(
         after >= before,

@@ -244,7 +244,7 @@ fn ask(node: &Node, pod: &RunningPod) -> Result<u64> {
     let mut answer = String::new();
     expect::soon("the writer's answer", 20, || {
         let found = node.exec_in(pod, "main", &["cat", "/data/answer"])?;
-        answer = found.stdout.trim().to_owned();
+        found.stdout.trim().clone_into(&mut answer);
         Ok(found.code == 0)
     })?;
     let (word, number) = answer.rsplit_once(' ').context("an answer of two words")?;

@@ -507,13 +507,14 @@ async fn broken_at(point: &str, order: &str) -> &'static str {
             [true, false] if !refused.is_empty() => Some("rolled back"),
             _ => None,
         };
-        if let Some(end) = end {
-            assert!(!pair.armed(point, source), "{point} was never reached");
+        // Some points come after the pod has moved.
+        let armed = pair.armed(point, source);
+        if let Some(end) = end.filter(|_| !armed) {
             return end;
         }
         assert!(
             Instant::now() < deadline,
-            "{point}: neither here nor there ({refused}): {world:?}\n--- a\n{}\n--- b\n{}",
+            "{point}: armed: {armed}, {end:?} ({refused}): {world:?}\n--- a\n{}\n--- b\n{}",
             pair.a.log(),
             pair.b.log()
         );

@@ -389,9 +389,10 @@ impl Container {
         let Some(watch) = self.init.exit_watch() else {
             return;
         };
-        match tokio::time::timeout(PATIENCE, reaper::exited(watch)).await {
-            Ok(exit) => self.send_exit("", pid, exit),
-            Err(_) => warn!(id = %self.id, "its init is still there after its removal"),
+        if let Ok(exit) = tokio::time::timeout(PATIENCE, reaper::exited(watch)).await {
+            self.send_exit("", pid, exit);
+        } else {
+            warn!(id = %self.id, "its init is still there after its removal");
         }
     }
 

@@ -20,6 +20,7 @@ const SOURCE_VOLUMES: &str = "mycedrive.io/source-volumes";
 
 /// How one volume of a container is mounted.
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_field_names)]
 pub struct Volume {
     /// Where the container sees it.
     pub destination: String,

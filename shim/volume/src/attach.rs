@@ -115,7 +115,7 @@ impl Attachments {
         let path = beneath.as_os_str().as_bytes();
         let fail = |errno: Errno| Error::io("open", &place.target().join(beneath))(errno);
         let mut at = Vec::new();
-        for name in beneath.iter() {
+        for name in beneath {
             let parent = root.directory(&at).map_err(fail)?;
             match mkdirat(&parent, name, Mode::from_bits_truncate(0o777)) {
                 Ok(()) | Err(Errno::EEXIST) => {}

@@ -71,7 +71,7 @@ pub enum Reason {
 pub fn check(volume: &Path) -> Result<(), Reason> {
     let found = statfs(volume).map_err(|errno| Reason::Unable(errno.to_string()))?;
     let FsType(magic) = found.filesystem_type();
-    let magic = magic as i64 & 0xffff_ffff;
+    let magic = magic & 0xffff_ffff;
     if let Some((_, name)) = NOT_THESE.iter().find(|(number, _)| *number == magic) {
         return Err(Reason::FileSystem(name));
     }

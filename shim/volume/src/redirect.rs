@@ -124,5 +124,5 @@ impl Redirects {
 }
 
 fn depth(path: &[u8]) -> usize {
-    path.iter().filter(|byte| **byte == b'/').count()
+    path.split(|byte| *byte == b'/').count() - 1
 }

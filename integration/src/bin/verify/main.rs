@@ -34,7 +34,8 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<ExitCode> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     // The programs that nodes run, from the same build as the tests.
-    let built = cargo(&root, &["build", "--workspace", "--lib", "--bins"])
+    // All targets: without those of the tests, dependencies have other features and are compiled twice.
+    let built = cargo(&root, &["build", "--workspace", "--all-targets"])
         .status()
         .context("cannot run cargo")?;
     if !built.success() {

@@ -17,7 +17,7 @@ pub fn connect(nets: &Nets, address: &'static str) -> (TcpStream, TcpStream) {
 
 /// A connection from the client to a pod: (client's end, pod's end).
 pub fn connect_to(nets: &Nets, pod: &Net, address: &'static str) -> (TcpStream, TcpStream) {
-    let listener = pod.run(|| TcpListener::bind("[::]:7000").unwrap());
+    let listener = pod.run(listen);
     let client = nets
         .client
         .run(move || TcpStream::connect((address, 7000)).unwrap());
@@ -27,6 +27,20 @@ pub fn connect_to(nets: &Nets, pod: &Net, address: &'static str) -> (TcpStream, 
         end.set_nodelay(true).unwrap();
     }
     (client, server)
+}
+
+/// A listener on the tests' port. The last one's socket may live a moment longer, in a process that
+/// another test has forked and that has not executed its program yet.
+fn listen() -> TcpListener {
+    for _ in 0..100 {
+        match TcpListener::bind("[::]:7000") {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                sleep(Duration::from_millis(20));
+            }
+            bound => return bound.unwrap(),
+        }
+    }
+    panic!("port 7000 stays in use");
 }
 
 fn hears_nothing(mut stream: &TcpStream) -> bool {

@@ -1,7 +1,7 @@
 //! Many kinds of sockets in a tree of processes.
 
 use crate::client::{Client, Ends, echo};
-use crate::moves::World;
+use crate::moves::{self, World};
 use crate::pod::{LONG, python};
 use crate::support::{OLD4, OLD6};
 use std::net::{TcpListener, UdpSocket};
@@ -64,7 +64,7 @@ fn a_tree_of_processes_keeps_all_its_sockets() {
     all_go_on(&mut clients);
     let (pod, _pump) = world.there(pod);
     all_go_on(&mut clients);
-    world.back(&pod);
+    moves::back(&pod);
     all_go_on(&mut clients);
     assert_eq!(ends.seen(), 0, "segments with FIN or RST");
     for client in clients {

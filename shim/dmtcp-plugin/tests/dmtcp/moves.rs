@@ -60,15 +60,15 @@ impl World {
         }
         (pod, Pump::between(from.into(), to.into()))
     }
+}
 
-    /// Freeze the pod and let it run on.
-    pub fn back(&self, pod: &Pod) {
-        pod.lock_handle().lock_destination().unwrap();
-        pod.helper().begin(Purpose::Move).unwrap();
-        pod.checkpoint();
-        pod.helper().release().unwrap();
-        pod.lock_handle().unlock_destination().unwrap();
-    }
+/// Freeze the pod and let it run on.
+pub fn back(pod: &Pod) {
+    pod.lock_handle().lock_destination().unwrap();
+    pod.helper().begin(Purpose::Move).unwrap();
+    pod.checkpoint();
+    pod.helper().release().unwrap();
+    pod.lock_handle().unlock_destination().unwrap();
 }
 
 fn freeze(pod: &Pod) -> (Vec<u8>, usize) {

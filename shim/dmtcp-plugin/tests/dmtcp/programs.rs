@@ -1,7 +1,7 @@
 //! One connection to one program.
 
 use crate::client::{Client, Ends, Exchange, echo, memcached, redis};
-use crate::moves::World;
+use crate::moves::{self, World};
 use crate::pod::{has, python};
 use crate::support::OLD4;
 
@@ -15,7 +15,7 @@ fn keeps_its_client(world: &World, program: &[&str], exchange: Exchange) {
     client.goes_on();
     let (pod, _pump) = world.there(pod);
     client.goes_on();
-    world.back(&pod);
+    moves::back(&pod);
     client.goes_on();
     let (answers, longest) = client.finish();
     assert_eq!(ends.seen(), 0, "segments with FIN or RST");

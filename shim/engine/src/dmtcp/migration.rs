@@ -210,9 +210,10 @@ impl Dmtcp {
         drop(mounted);
         let version = self.installed().await?.version.clone();
         let first = suspended.containers.keys().next() == Some(&target.id);
-        let saved = match first {
-            true => Some(sockets.saved().await?),
-            false => None,
+        let saved = if first {
+            Some(sockets.saved().await?)
+        } else {
+            None
         };
         let (peers, directory) = (suspended.processes as u32, image_dir.to_owned());
         blocking(move || {

@@ -151,7 +151,7 @@ impl Shim {
             migration_id: migration.to_owned(),
             addresses: routes.first().cloned().unwrap_or_default(),
             keep_connections,
-            earlier: routes.iter().skip(1).map(earlier).collect(),
+            earlier: routes.iter().skip(1).map(|route| earlier(route)).collect(),
             ..AdoptRequest::default()
         };
         call!(self, limit, "Adopt", adopt, request).map(drop)
@@ -221,9 +221,9 @@ impl Shim {
     }
 }
 
-fn earlier(addresses: &Vec<String>) -> Addresses {
+fn earlier(addresses: &[String]) -> Addresses {
     Addresses {
-        addresses: addresses.clone(),
+        addresses: addresses.to_vec(),
         ..Addresses::default()
     }
 }

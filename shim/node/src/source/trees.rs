@@ -61,6 +61,7 @@ struct Tree {
 
 /// All trees of a pod.
 #[derive(Debug, Default)]
+#[allow(clippy::struct_field_names)]
 pub struct Trees {
     trees: Vec<Tree>,
     /// By id, in the order in which they are sent: what does not change first.
@@ -232,6 +233,7 @@ pub struct Described {
 }
 
 /// What a round of a part builds on.
+#[derive(Clone, Copy)]
 enum Start<'a> {
     /// The round before; without one it is a whole one.
     Delta,

@@ -84,10 +84,9 @@ impl Wish {
         use EngineKind::{Criu, Dmtcp};
         match self {
             Self::Auto if is_pod => &[Criu, Dmtcp],
-            Self::Auto => &[Dmtcp, Criu],
             Self::Only(Criu) => &[Criu],
-            // What it cannot carry goes to the other one.
-            Self::Only(Dmtcp) => &[Dmtcp, Criu],
+            // What DMTCP cannot carry goes to the other one.
+            Self::Auto | Self::Only(Dmtcp) => &[Dmtcp, Criu],
             Self::None => &[],
         }
     }

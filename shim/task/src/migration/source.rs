@@ -420,9 +420,10 @@ type Containers = Vec<Arc<Container>>;
 fn by_engine(containers: &[Arc<Container>]) -> Result<(Containers, Containers)> {
     let (mut suspended, mut frozen) = (Vec::new(), Vec::new());
     for container in containers {
-        let list = match container.engine()?.suspends() {
-            true => &mut suspended,
-            false => &mut frozen,
+        let list = if container.engine()?.suspends() {
+            &mut suspended
+        } else {
+            &mut frozen
         };
         list.push(container.clone());
     }

@@ -5,6 +5,7 @@
 //! upper layer to them already. Any other file system is mapped after it was mounted.
 
 use std::ffi::CString;
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -131,7 +132,7 @@ fn lines(text: &str) -> Result<String> {
         let [container, host, size] = numbers[..] else {
             return Err(Errno::EINVAL);
         };
-        all.push_str(&format!("{container} {host} {size}\n"));
+        let _ = writeln!(all, "{container} {host} {size}"); // a String takes all
     }
     Ok(all)
 }
@@ -140,6 +141,7 @@ fn path(path: &Path) -> Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)
 }
 
+#[allow(clippy::needless_pass_by_value)] // for map_err
 fn errno(error: std::io::Error) -> Errno {
     error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
 }

@@ -33,20 +33,19 @@ pub async fn kill(pod: &Arc<Pod>, req: &KillRequest) -> Result<()> {
             }
             Ok(())
         }
-        // To runc `all` means that it does not matter whether it runs; and in a shared pid namespace
-        // something of it may run on.
-        State::Exited(_) if req.all || !container.spec.has_own_pid_namespace() => {
+        // runc also reaches what has no pid namespace of its own. To it `all` means that it does not
+        // matter whether the container runs; and in a shared pid namespace something of it may run on.
+        State::Created | State::Running | State::Exited(_)
+            if req.all || !container.spec.has_own_pid_namespace() =>
+        {
             kill_by_runc(&container, req.signal, req.all).await
         }
         State::Exited(_) | State::Deleted => Err(Error::NotFound(format!(
             "container {}: process already finished",
             container.id
         ))),
-        // runc also reaches what has no pid namespace of its own, and thaws what it kills.
+        // runc thaws what it kills.
         State::Paused => kill_by_runc(&container, req.signal, req.all).await,
-        State::Created | State::Running if req.all || !container.spec.has_own_pid_namespace() => {
-            kill_by_runc(&container, req.signal, req.all).await
-        }
         State::Created | State::Running | State::Frozen => container.init.signal(req.signal),
     }
 }
