@@ -1,4 +1,5 @@
-//! The node that takes the pod over. It alone decides, by recording `RUN` or `ABORT`.
+//! The node that takes the pod over. It alone decides, by recording `RUN` or `ABORT`. `RUN` can be
+//! withdrawn only while it is certain that no instruction ran.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,6 +26,12 @@ pub enum Step {
     },
     /// Undone here and known to the source. Final.
     Aborted,
+    /// `RUN` was recorded, then the stopped processes ended before one of them ran: this node will
+    /// never run the pod.
+    Withdrawn {
+        /// Why.
+        reason: String,
+    },
     /// `RUN` was recorded, then the pod was deleted before its processes were known to run.
     /// A person decides at the source. Final.
     Lost,
@@ -128,6 +135,12 @@ pub enum Event {
     PodGone,
     /// The shim confirmed that the processes run.
     Ran,
+    /// It is certain that after `RUN` no instruction of the pod's ran here, and none ever will:
+    /// the shim died before it let the processes go, and they ended stopped.
+    NeverRan {
+        /// How that came.
+        reason: String,
+    },
     /// The source acknowledged `RUNNING`.
     RunningAcknowledged,
     /// The source acknowledged `ABORTED`, or does not know the migration.
@@ -215,7 +228,7 @@ impl Destination {
             told,
         };
         let why = steps.iter().find_map(|step| match step {
-            Step::Abort { reason } => Some(reason.as_str()),
+            Step::Abort { reason } | Step::Withdrawn { reason } => Some(reason.as_str()),
             _ => None,
         });
         let (state, actions) = match steps.last()? {
@@ -231,7 +244,7 @@ impl Destination {
             Step::Running => (State::Running, vec![Action::TellRunning]),
             Step::Concluded => (State::Routed, vec![Action::Relay]),
             Step::Done => (State::Done, vec![]),
-            Step::Abort { reason } => (
+            Step::Abort { reason } | Step::Withdrawn { reason } => (
                 aborting(reason, false),
                 vec![Action::Undo, Action::TellAborted],
             ),
@@ -293,6 +306,7 @@ impl Destination {
                 self.state = State::Running;
                 vec![Action::Record(Step::Running), Action::TellRunning]
             }
+            Event::NeverRan { reason } => self.never_ran(reason),
             Event::RunningAcknowledged => {
                 if self.state != State::Running {
                     return vec![];
@@ -322,6 +336,21 @@ impl Destination {
             return vec![];
         }
         let step = Step::Abort {
+            reason: reason.clone(),
+        };
+        self.state = State::Aborting {
+            reason,
+            undone: false,
+            told: false,
+        };
+        vec![Action::Record(step), Action::Undo, Action::TellAborted]
+    }
+
+    fn never_ran(&mut self, reason: String) -> Vec<Action> {
+        if self.state != State::Run {
+            return vec![];
+        }
+        let step = Step::Withdrawn {
             reason: reason.clone(),
         };
         self.state = State::Aborting {

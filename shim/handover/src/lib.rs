@@ -4,7 +4,8 @@
 //! peer's message, a shim's reply, a person's decision, a restart) and answer with actions
 //! ([`source::Action`], [`destination::Action`]) which the daemon carries out **in order**; an
 //! action `Record` must be durable before the next one begins. The machines do no I/O. The
-//! [`journal`] makes records durable, [`fault`] names the places where tests break things.
+//! [`journal`] makes records durable, [`away`] keeps a pod that left from being started here
+//! again, [`fault`] names the places where tests break things.
 //!
 //! # Invariants (DESIGN section 8)
 //!
@@ -22,6 +23,7 @@
 //! (`resolve`) or a policy other than `hold` takes the responsibility for 1 to 3; the model
 //! covers a person who tells the truth.
 
+pub mod away;
 pub mod destination;
 pub mod fault;
 pub mod journal;

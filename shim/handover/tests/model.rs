@@ -14,7 +14,8 @@ use world::{Here, Message, There, World};
 const LIMIT: usize = 3_000_000;
 
 fn ran_at_destination(world: &World) -> bool {
-    world.b_disk.contains(&destination::Step::Run)
+    let withdrawn = |step: &destination::Step| matches!(step, destination::Step::Withdrawn { .. });
+    world.b_disk.contains(&destination::Step::Run) && !world.b_disk.iter().any(withdrawn)
 }
 
 fn thawed_or_will(world: &World) -> bool {

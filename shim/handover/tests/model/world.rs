@@ -61,6 +61,8 @@ pub struct World {
     pub b_disk: Vec<destination::Step>,
     pub b_shim: There,
     pub b_replies: BTreeSet<u8>,
+    /// The destination's shim died while the processes were stopped, and they with it.
+    pub b_never_ran: bool,
     /// The destination node is lost for ever.
     pub b_dead: bool,
     /// A person decided at the source.
@@ -90,6 +92,7 @@ impl World {
             b_disk: vec![],
             b_shim: There::Nothing,
             b_replies: BTreeSet::new(),
+            b_never_ran: false,
             b_dead: false,
             resolved: false,
             network: BTreeSet::new(),
@@ -113,6 +116,10 @@ impl World {
         add(&Self::a_recovers);
         add(&Self::b_recovers);
         add(&Self::b_dies);
+        add(&Self::b_shim_dies_stopped);
+        if self.b_never_ran {
+            add(&|world| world.b_event(destination::Event::NeverRan { reason: why() }));
+        }
         for message in &self.network {
             add(&|world| world.a_hears(message));
             add(&|world| world.b_hears(message));
@@ -164,6 +171,9 @@ impl World {
             if world == before {
                 // Nothing moves: time-outs.
                 world.b_event(destination::Event::Failed { reason: why() });
+                if world.b_never_ran {
+                    world.b_event(destination::Event::NeverRan { reason: why() });
+                }
                 world.b_event(destination::Event::RelayEnded);
                 world.a_event(source::Event::Failed { reason: why() });
                 world.work_off();
@@ -246,6 +256,15 @@ impl World {
         self.b_shim = There::Nothing;
     }
 
+    /// Its shim is killed before it lets the processes go.
+    fn b_shim_dies_stopped(&mut self) {
+        if self.b_shim == There::Stopped {
+            self.b_shim = There::Nothing;
+            self.b_replies.clear();
+            self.b_never_ran = true;
+        }
+    }
+
     fn a_recovers(&mut self) {
         if self.a.is_none()
             && let Some((a, todo)) = Source::recover(&self.a_disk, self.policy)
@@ -319,8 +338,10 @@ impl World {
             Some(Action::Freeze) => self.send(Message::Freeze),
             Some(Action::Offer) => self.send(Message::Offer),
             Some(Action::Restore) => {
-                self.b_shim = There::Stopped;
-                self.b_replies.insert(RESTORED);
+                if !self.b_never_ran {
+                    self.b_shim = There::Stopped;
+                    self.b_replies.insert(RESTORED);
+                }
             }
             Some(Action::Run) => {
                 // A pod that is gone cannot be let go: the shim does not answer.
