@@ -140,6 +140,7 @@ async fn client(config: &Config, command: Command) -> Result<ExitCode> {
                     .await?,
             )?;
         }
+        Command::Drop { id } => done(ask(&socket, &Ask::Drop { id }).await?.one().await?)?,
         Command::Doctor(format) => {
             let checks = doctor::run(config).await;
             if format.json {

@@ -54,6 +54,8 @@ pub struct Config {
     pub image_dir: PathBuf,
     /// What carries containers.
     pub engine: Engine,
+    /// Parked pods. Filled in by [`Config::load`].
+    pub park_dir: PathBuf,
     /// `[containerd]`.
     pub containerd: Containerd,
     /// `[migration]`.
@@ -107,6 +109,9 @@ pub struct Migration {
     pub max_parallel: u32,
     /// Ended migrations that are remembered.
     pub keep_logs: u32,
+    /// How long a parked pod is kept.
+    #[serde(deserialize_with = "values::duration")]
+    pub park_time: Duration,
 }
 
 /// `[log]`.
@@ -140,6 +145,7 @@ impl Default for Config {
             journal_dir: PathBuf::new(),
             image_dir: PathBuf::new(),
             engine: Engine::Auto,
+            park_dir: PathBuf::new(),
             containerd: Containerd::default(),
             migration: Migration::default(),
             log: Log::default(),
@@ -171,6 +177,7 @@ impl Default for Migration {
             held_packets: 16 << 20,
             max_parallel: 4,
             keep_logs: 100,
+            park_time: Duration::from_secs(24 * 3600),
         }
     }
 }
@@ -231,6 +238,9 @@ impl Config {
         if self.image_dir.as_os_str().is_empty() {
             self.image_dir = self.run_dir.join("images");
         }
+        if self.park_dir.as_os_str().is_empty() {
+            self.park_dir = self.state_dir.join("parked");
+        }
         self
     }
 
@@ -241,6 +251,7 @@ impl Config {
             ("state_dir", &self.state_dir, false),
             ("journal_dir", &self.journal_dir, true),
             ("image_dir", &self.image_dir, true),
+            ("park_dir", &self.park_dir, true),
             ("containerd.socket", &self.containerd.socket, false),
         ];
         for (key, path, may_be_empty) in dirs {

@@ -37,6 +37,7 @@ use crate::operator::Decide;
 use annotations::Wish;
 use meeting::{Answer, Stage};
 pub use migration::{Details, Migration};
+pub use places::copy as copy_tree;
 pub use table::Table;
 
 /// After so many failures behind the freeze a pod is refused without another attempt: each one

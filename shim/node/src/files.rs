@@ -16,6 +16,18 @@ pub fn make_private_dir(dir: &Path) -> Result<()> {
         .map_err(Error::io("cannot make directory", dir))
 }
 
+/// Writes everything of the file system that holds `path` to its disk (syncfs(2)).
+pub fn sync_file_system(path: &Path) -> io::Result<()> {
+    use std::os::fd::AsRawFd as _;
+    let file = File::open(path)?;
+    // SAFETY: syncfs takes a descriptor, which `file` keeps open, and touches no memory.
+    if unsafe { libc::syncfs(file.as_raw_fd()) } == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
 /// Whether a mode lets nobody but the owner in.
 pub fn private_mode(mode: u32) -> bool {
     const OTHERS: u32 = 0o077;

@@ -5,6 +5,7 @@
 //!
 //! - [`app`]: what every part of the daemon shares.
 //! - [`source`] and [`destination`]: the two sides of a migration.
+//! - [`parked`]: pods that wait on this node as an image.
 //! - [`relay`]: packets of old connections between the two nodes.
 //! - [`serve`]: `mycedrive serve`; [`cli`]: the operator's commands.
 
@@ -23,6 +24,7 @@ pub mod machine;
 pub mod metrics;
 pub mod migrations;
 pub mod operator;
+pub mod parked;
 pub mod peers;
 pub mod pki;
 pub mod progress;

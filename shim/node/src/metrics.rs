@@ -196,6 +196,7 @@ fn outcome(before: Phase, after: Phase) -> Option<&'static str> {
         Phase::Relaying => Some("completed"),
         Phase::Completed if before != Phase::Relaying => Some("completed"),
         Phase::RolledBack => Some("rolled_back"),
+        Phase::Parked => Some("parked"),
         Phase::Failed => Some("failed"),
         Phase::Held => Some("held"),
         _ => None,
@@ -213,6 +214,7 @@ fn phase(phase: Phase) -> &'static str {
         Phase::Relaying => "relaying",
         Phase::Completed => "completed",
         Phase::RolledBack => "rolled_back",
+        Phase::Parked => "parked",
         Phase::Held => "held",
         Phase::Failed => "failed",
     }

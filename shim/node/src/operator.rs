@@ -61,6 +61,11 @@ pub enum Ask {
         /// How.
         decide: Decide,
     },
+    /// Gives a parked pod up.
+    Drop {
+        /// Its id, or the beginning of it.
+        id: String,
+    },
     /// Cancels a migration that has not been decided.
     Cancel {
         /// Its id, or the beginning of it.

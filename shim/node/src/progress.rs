@@ -38,6 +38,8 @@ pub enum Phase {
     RolledBack,
     /// The two sides cannot agree without each other, or without a person: see `resolve`.
     Held,
+    /// The pod is an image on this node, which another pod can take over.
+    Parked,
     /// Ended with an error before anything was touched.
     Failed,
 }
@@ -45,7 +47,10 @@ pub enum Phase {
 impl Phase {
     /// Nothing changes any more.
     pub fn ended(self) -> bool {
-        matches!(self, Self::Completed | Self::RolledBack | Self::Failed)
+        matches!(
+            self,
+            Self::Completed | Self::RolledBack | Self::Parked | Self::Failed
+        )
     }
 
     /// For people.
@@ -61,6 +66,7 @@ impl Phase {
             Self::Completed => "completed",
             Self::RolledBack => "rolled back",
             Self::Held => "held",
+            Self::Parked => "parked",
             Self::Failed => "failed",
         }
     }

@@ -80,6 +80,7 @@ pub async fn serve_until(config: Config, stop: impl Future<Output = ()>) -> Resu
     app.migrations.load();
     source::recover(&app).await?;
     destination::recover(&app).await?;
+    source::recover_parked(&app).await;
     janitor::remove_orphaned_images(&app);
 
     let mut node = ttrpc::r#async::Server::new()
@@ -129,6 +130,7 @@ fn prepare(config: &Config) -> Result<()> {
         &config.image_dir,
         &config.state_dir,
         &config.journal_dir,
+        &config.park_dir,
         &logs,
     ] {
         files::make_private_dir(dir)?;

@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::error::{Error, Result};
 
-pub use client::{Shim, app_containers};
+pub use client::{Shim, app_containers, runs};
 
 /// How long a shim may take to accept a connection or to answer Describe.
 const SHORT: Duration = Duration::from_secs(3);
@@ -50,6 +50,13 @@ impl Shims {
             .collect();
         ids.sort();
         ids
+    }
+
+    /// Whether somebody listens on the socket of a sandbox: the socket of a shim that was killed
+    /// stays.
+    pub fn alive(&self, sandbox: &str) -> bool {
+        let path = self.dir.join(format!("{sandbox}.sock"));
+        std::os::unix::net::UnixStream::connect(path).is_ok()
     }
 
     /// Connects to the shim of a sandbox.

@@ -3,14 +3,18 @@
 //! - `open`: authorise and describe.
 //! - `rounds`: what is sent.
 //! - `decide`: offer, decision, thaw or discard; `watch`: asks when nothing is heard.
+//! - `park`: a pod becomes an image here; `left`: what a dead shim leaves frozen.
 //! - `route`: packets of old connections.
 
 mod decide;
+mod left;
 mod migration;
 mod open;
+mod park;
 mod refusal;
 mod rounds;
 mod route;
+mod subject;
 mod table;
 mod trees;
 mod watch;
@@ -22,7 +26,7 @@ use std::time::Duration;
 use futures::Stream;
 use mycedrive_handover::fault::FaultPoint;
 use mycedrive_handover::journal;
-use mycedrive_handover::source::Step;
+use mycedrive_handover::source::{State, Step};
 use mycedrive_proto::migration::{
     Block, ConcludeReply, ConcludeRequest, CopyRequest, FreezeRequest, Manifest, OfferReply,
     OfferRequest, OpenRequest, Packets, source_server::Source,
@@ -38,6 +42,7 @@ use crate::operator::Decide;
 use crate::peers::PeerInfo;
 
 pub use migration::{Details, Migration, lock};
+pub use park::{on_request as park, recover as recover_parked};
 use refusal::Refusal;
 pub use table::Table;
 pub use trees::{ROOTFS, ids_of};
@@ -172,6 +177,10 @@ pub async fn recover(app: &Shared) -> Result<()> {
             );
         }
         app.source.insert(migration.clone());
+        if matches!(migration.state(), State::Discarding | State::Done) {
+            // The run directory may be a new one.
+            decide::mark_moved(app, &migration)?;
+        }
         decide::perform(app, &migration, actions);
     }
     journal::prune(&folder, KEPT, over)

@@ -2,8 +2,8 @@
 //!
 //! containerd calls `delete` for the sandbox when a pod's shim is gone, but not for the pod's
 //! other containers: it only reports that they ended. Their processes would stay, unseen, for
-//! ever frozen if the shim died in a migration, and beside the container that kubelet starts in
-//! their place. Their bundles may be gone already, so they are found in runc's own state.
+//! ever, beside the container that kubelet starts in their place. Their bundles may be gone
+//! already, so they are found in runc's own state.
 
 use std::fs;
 use std::path::Path;
@@ -15,9 +15,9 @@ use crate::rootfs;
 use crate::runc::Runc;
 use crate::spec::annotation;
 
-/// Ends and removes every container of the pod with this sandbox, but not the sandbox. Goes on
-/// after errors and writes them to standard error.
-pub fn remove(sandbox_id: &str, runc: &Runc) {
+/// Ends and removes every container of the pod with this sandbox, but not the sandbox nor those in
+/// `except`. Goes on after errors and writes them to standard error.
+pub fn remove(sandbox_id: &str, runc: &Runc, except: &[String]) {
     let Ok(entries) = fs::read_dir(runc.root()) else {
         return;
     };
@@ -26,10 +26,12 @@ pub fn remove(sandbox_id: &str, runc: &Runc) {
             continue;
         };
         let state = serde_json::from_slice(&text).unwrap_or_default();
-        if !belongs(&state, sandbox_id) {
+        let id = entry.file_name();
+        let id = id.to_string_lossy();
+        if !belongs(&state, sandbox_id) || except.iter().any(|one| *one == id) {
             continue;
         }
-        match runc.delete_blocking(&entry.file_name().to_string_lossy()) {
+        match runc.delete_blocking(&id) {
             Ok(()) | Err(Error::NotFound(_)) => {}
             Err(error) => eprintln!("{error}"),
         }

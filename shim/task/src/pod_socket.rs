@@ -16,7 +16,7 @@ use crate::migration;
 use crate::pod::Pod;
 
 /// The socket of a pod's shim.
-fn path(sandbox_id: &str) -> PathBuf {
+pub fn path(sandbox_id: &str) -> PathBuf {
     env::var_os("MYCEDRIVE_RUN_DIR")
         .map_or_else(|| PathBuf::from("/run/mycedrive"), PathBuf::from)
         .join("shims")
@@ -63,10 +63,11 @@ async fn listen(pod: &Arc<Pod>, path: &Path) -> Result<Server> {
     Ok(server)
 }
 
-/// Removes the socket of a pod whose shim ends now.
+/// Removes the socket of a pod whose shim ends now, and its notes: nothing of the pod is left.
 pub fn remove(pod: &Pod) {
     if let Some(facts) = pod.facts() {
         let _ = fs::remove_file(path(&facts.sandbox_id));
+        migration::forget_notes(&facts.sandbox_id);
     }
 }
 

@@ -21,6 +21,7 @@ use tracing::warn;
 use crate::cgroup::Cgroup;
 use crate::error::{Error, Result};
 use crate::events::{Events, timestamp};
+use crate::migration::left;
 use crate::options::Options;
 use crate::pod::Pod;
 use crate::runc::Runc;
@@ -224,20 +225,28 @@ fn delete(id: &str, namespace: &str) -> Result<DeleteResponse> {
     let bundle = bundle_of(id)?;
     let options = Options::load(&bundle);
     let runc = Runc::new(&options, namespace, &bundle);
+    let spec = Spec::load(&bundle).unwrap_or_default();
+    let mut frozen = Vec::new();
     let dead = shim_is_dead(&bundle);
-    let sandbox = Spec::load(&bundle).is_ok_and(|spec| spec.is_sandbox());
-    if dead && sandbox {
-        orphans::remove(id, &runc);
-    }
-    match runc.delete_blocking(id) {
-        // It was never made, or is gone already.
-        Ok(()) | Err(Error::NotFound(_)) => {}
-        Err(error) => eprintln!("{error}"),
-    }
-    if let Err(error) = rootfs::unmount_all(&bundle.join("rootfs")) {
-        eprintln!("{error}");
-    }
     if dead {
+        // The node daemon takes care of them: they may be the only copy of the pod.
+        frozen = left::take(spec.group().unwrap_or(id));
+        if spec.is_sandbox() {
+            orphans::remove(id, &runc, &frozen);
+        }
+    }
+    if !frozen.iter().any(|one| one == id) {
+        match runc.delete_blocking(id) {
+            // It was never made, or is gone already.
+            Ok(()) | Err(Error::NotFound(_)) => {}
+            Err(error) => eprintln!("{error}"),
+        }
+        if let Err(error) = rootfs::unmount_all(&bundle.join("rootfs")) {
+            eprintln!("{error}");
+        }
+    }
+    // Frozen processes still use them.
+    if dead && frozen.is_empty() {
         fold_volumes(id);
     }
     remove_dead_sockets(id, &bundle);

@@ -32,6 +32,8 @@ pub mod annotation {
     pub const CRIU_CONFIG: &str = "org.criu.config";
     /// Where the pod comes from: makes it a destination.
     pub const MIGRATE_FROM: &str = "mycedrive.io/migrate-from";
+    /// What becomes of the pod when it is terminated.
+    pub const ON_TERMINATE: &str = "mycedrive.io/on-terminate";
     /// Beginning of our own annotations.
     pub const OURS: &str = "mycedrive.io/";
 }

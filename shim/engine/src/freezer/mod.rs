@@ -56,6 +56,21 @@ impl Freezer {
         locate::freezer(&groups, &mounts).map_err(|problem| EngineError::NoCgroup { pid, problem })
     }
 
+    /// The group that has this directory; `None` when it is gone.
+    pub fn in_directory(directory: &Path) -> Option<Self> {
+        let version = if directory.join("freezer.state").exists() {
+            Version::V1
+        } else if directory.join("cgroup.freeze").exists() {
+            Version::V2
+        } else {
+            return None;
+        };
+        Some(Self {
+            version,
+            directory: directory.to_owned(),
+        })
+    }
+
     /// The group's directory.
     pub fn directory(&self) -> &Path {
         &self.directory

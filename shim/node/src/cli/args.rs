@@ -116,6 +116,15 @@ pub enum Command {
         #[arg(long, default_value = "cancelled by an operator")]
         reason: String,
     },
+    /// Give a parked pod up: its image is removed, and with it the state of its processes
+    #[command(
+        after_help = "A pod is parked when it was terminated with mycedrive.io/on-terminate: park, \
+        or when its shim died while it was frozen. `mycedrive ps` lists those of this node."
+    )]
+    Drop {
+        /// Its id or the beginning of it
+        id: String,
+    },
     /// Work with volumes that are stacks
     #[command(subcommand)]
     Volume(VolumeCommand),

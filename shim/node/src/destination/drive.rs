@@ -133,6 +133,7 @@ impl Task {
 
     fn accept(&mut self, manifest: &Manifest) {
         let (migration, bandwidth) = (&self.migration, self.wish.bandwidth);
+        migration.parked.store(manifest.parked, Ordering::Relaxed);
         *lock(&migration.routes) = route::of(&migration.details, manifest);
         migration.handle.update(|progress| {
             progress.peer.clone_from(&manifest.node_name);
@@ -169,7 +170,7 @@ impl Task {
         shim.adopt(
             &details.id,
             &addresses,
-            details.keep_connections,
+            self.migration.keeps_connections(),
             self.app.config.migration.step_timeout,
         )
         .await?;

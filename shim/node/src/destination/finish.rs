@@ -90,6 +90,13 @@ async fn let_go(app: &Shared, migration: &Arc<Migration>) -> bool {
         }
         wait = (wait * 2).min(LONGEST_PAUSE);
     }
+    if never_ran(app, migration) {
+        let reason = "this pod's shim died before it let the processes go: not one of them ran";
+        let reason = reason.to_owned();
+        apply_until_done(app, migration, &Event::NeverRan { reason }).await;
+        aborted(app, migration).await;
+        return false;
+    }
     let reason = "this pod was deleted, or its shim killed, before its processes were known to run";
     if let Err(error) = migration.apply(Event::PodGone) {
         tracing::error!(%error, "cannot record that the pod was lost");
@@ -97,6 +104,16 @@ async fn let_go(app: &Shared, migration: &Arc<Migration>) -> bool {
     end(migration, Outcome::Failed(reason.to_owned()));
     clean(app, migration);
     false
+}
+
+/// Whether the dead shim's note says that the processes of this migration are stopped: it removes
+/// the note before it lets the first one go. The note is on a tmpfs; after a restart of the node
+/// it is not there, and nobody knows.
+fn never_ran(app: &Shared, migration: &Migration) -> bool {
+    let sandbox = &migration.details.sandbox;
+    let note = app.shims.dir().join(format!("{sandbox}.stopped"));
+    !app.shims.alive(sandbox)
+        && std::fs::read_to_string(note).is_ok_and(|id| id == migration.details.id)
 }
 
 async fn run_once(app: &Shared, migration: &Migration) -> Result<()> {
@@ -314,6 +331,10 @@ async fn pause(app: &Shared, time: Duration) -> bool {
 /// Removes what is only needed before the pod runs.
 pub fn clean(app: &Shared, migration: &Migration) {
     let id = &migration.details.id;
+    let sandbox = &migration.details.sandbox;
+    if !app.shims.alive(sandbox) && migration.state().is_final() {
+        let _ = std::fs::remove_file(app.shims.dir().join(format!("{sandbox}.stopped")));
+    }
     for folder in [app.config.images_of(id), staging(app, id)] {
         if let Err(error) = std::fs::remove_dir_all(&folder)
             && error.kind() != std::io::ErrorKind::NotFound

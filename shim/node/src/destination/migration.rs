@@ -87,6 +87,8 @@ pub struct Migration {
     pub received: Arc<AtomicU64>,
     /// The source may know of this migration.
     pub contacted: std::sync::atomic::AtomicBool,
+    /// The source has an image without processes: there are no connections to keep.
+    pub parked: std::sync::atomic::AtomicBool,
     /// The source was asked to freeze.
     pub froze: std::sync::atomic::AtomicBool,
     /// Cancelled when this pod goes.
@@ -146,6 +148,7 @@ impl Migration {
             restored: Mutex::default(),
             received: Arc::default(),
             contacted: false.into(),
+            parked: false.into(),
             froze: false.into(),
             pod_gone: CancellationToken::new(),
             moved_on: CancellationToken::new(),
@@ -172,6 +175,11 @@ impl Migration {
             self.show();
         }
         Ok(without_records(actions))
+    }
+
+    /// Whether old connections go on here.
+    pub fn keeps_connections(&self) -> bool {
+        self.details.keep_connections && !self.parked.load(Ordering::Relaxed)
     }
 
     /// Where it is.

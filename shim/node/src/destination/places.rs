@@ -282,7 +282,7 @@ fn settle(staged: &Path, upper: &Path) -> Result<()> {
 }
 
 /// Copies a tree within this node.
-fn copy(from: &Path, to: &Path) -> Result<()> {
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
     copy_tree(from, to).map_err(failed)
 }
 

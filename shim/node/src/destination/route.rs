@@ -46,7 +46,7 @@ pub struct Route {
 
 /// The routes that a manifest describes.
 pub fn of(details: &Details, manifest: &Manifest) -> Vec<Option<Route>> {
-    if !details.keep_connections {
+    if !details.keep_connections || manifest.parked {
         return vec![];
     }
     let own = Route {
@@ -252,8 +252,7 @@ async fn dial(
 
 /// Nobody listens on the socket of the sandbox's shim.
 pub fn shim_gone(app: &Shared, sandbox: &str) -> bool {
-    let path = app.shims.dir().join(format!("{sandbox}.sock"));
-    std::os::unix::net::UnixStream::connect(path).is_err()
+    !app.shims.alive(sandbox)
 }
 
 #[cfg(test)]

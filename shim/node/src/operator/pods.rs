@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::machine;
 use crate::migrations::Migrations;
+use crate::parked::Parked;
 use crate::progress::{Phase, Side};
 use crate::shims::{Shim, Shims};
 
@@ -34,7 +35,7 @@ pub struct PodInfo {
     pub obstacles: Vec<String>,
     /// The migration it is in; empty when in none.
     pub migration: String,
-    /// `source`, `destination`, or empty.
+    /// `source`, `destination`, `parked`, or empty.
     pub role: String,
     /// The shim's process.
     pub shim_pid: i32,
@@ -47,7 +48,7 @@ pub struct ContainerInfo {
     pub name: String,
     /// Container id.
     pub id: String,
-    /// `running`, `held`, `waiting`, ...
+    /// `running`, `held`, `waiting`, `parked`, ...
     pub state: String,
     /// Pid of its first process; 0 when there is none.
     pub pid: i32,
@@ -120,6 +121,33 @@ async fn info(shim: &Shim, pod: &DescribeReply, migrations: &Migrations) -> PodI
         migration,
         role: role.to_owned(),
         shim_pid: pod.shim_pid,
+    }
+}
+
+/// A pod that is an image on this node.
+pub fn parked(parked: &Parked) -> PodInfo {
+    let container = |(name, digest): (&String, &String)| ContainerInfo {
+        name: name.clone(),
+        id: String::new(),
+        state: "parked".to_owned(),
+        pid: 0,
+        image: digest.clone(),
+        engine: String::new(),
+        engine_why: String::new(),
+        volumes: Vec::new(),
+    };
+    PodInfo {
+        namespace: parked.namespace.clone(),
+        name: parked.pod.clone(),
+        uid: parked.uid.clone(),
+        sandbox: parked.sandbox.clone(),
+        addresses: Vec::new(),
+        containers: parked.digests.iter().map(container).collect(),
+        migratable: true,
+        obstacles: Vec::new(),
+        migration: parked.id.clone(),
+        role: "parked".to_owned(),
+        shim_pid: 0,
     }
 }
 

@@ -10,6 +10,7 @@ use tokio::net::UnixStream;
 use super::{Answer, Ask, Decide, pods};
 use crate::app::Shared;
 use crate::error::{Error, Result};
+use crate::parked::{self, Parked};
 use crate::progress::{Progress, Side};
 use crate::{destination, source};
 
@@ -75,7 +76,12 @@ async fn converse(app: Shared, mut stream: UnixStream) {
 
 async fn answer(app: &Shared, ask: Ask) -> Result<Answer> {
     Ok(match ask {
-        Ask::Pods => Answer::Pods(pods::list(&app.shims, &app.migrations).await),
+        Ask::Pods => {
+            let mut all = pods::list(&app.shims, &app.migrations).await;
+            all.extend(Parked::all(app).iter().map(pods::parked));
+            Answer::Pods(all)
+        }
+        Ask::Drop { id } => Answer::Done(parked::give_up(app, &id)?),
         Ask::Migrations => Answer::Migrations(app.migrations.list()),
         Ask::Show { id } | Ask::Watch { id } => Answer::Migration(Box::new(find(app, &id)?)),
         Ask::CheckpointVolume { pod, volume, out } => {

@@ -1,4 +1,5 @@
-//! Removes what nobody needs any more: images of migrations that are over, old logs.
+//! Removes what nobody needs any more: images of migrations that are over, parked pods whose time
+//! is over, old logs.
 
 use std::collections::BTreeSet;
 use std::os::unix::net::UnixStream;
@@ -11,7 +12,7 @@ use crate::app::Shared;
 /// When it looks first.
 const FIRST: Duration = Duration::from_secs(30);
 /// How often it looks.
-const EVERY: Duration = Duration::from_secs(300);
+const EVERY: Duration = Duration::from_secs(60);
 
 /// Looks from time to time, until the task is aborted.
 pub async fn run(app: Shared) {
@@ -26,6 +27,7 @@ pub async fn run(app: Shared) {
         if forgotten > 0 {
             tracing::info!(forgotten, "old migrations' logs removed");
         }
+        crate::parked::expire(&app);
     }
 }
 
@@ -39,6 +41,8 @@ async fn fold_volumes(app: &Shared, before: BTreeSet<User>) -> BTreeSet<User> {
         let users = all.records().into_iter().flat_map(|record| record.users);
         let alone = |user: &User| {
             UnixStream::connect(shims.join(format!("{}.sock", user.sandbox))).is_err()
+                // Processes that its shim left frozen still use them.
+                && !shims.join(format!("{}.frozen", user.sandbox)).exists()
         };
         let orphans: BTreeSet<User> = users.filter(alone).collect();
         let gone: BTreeSet<&User> = orphans.intersection(&before).collect();
@@ -65,7 +69,8 @@ pub fn remove_orphaned_images(app: &Shared) {
     };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        if name.to_str().is_some_and(|name| live.contains(name)) {
+        let of = |name: &str| name.strip_suffix(".out").unwrap_or(name).to_owned();
+        if name.to_str().is_some_and(|name| live.contains(&of(name))) {
             continue;
         }
         match std::fs::remove_dir_all(entry.path()) {

@@ -1,12 +1,14 @@
 //! What shims ask: service `mycedrive.node.v1.Node`.
 
 use async_trait::async_trait;
-use mycedrive_proto::node::{ArriveReply, ArriveRequest, LeaveReply, LeaveRequest};
+use mycedrive_proto::node::{
+    ArriveReply, ArriveRequest, LeaveReply, LeaveRequest, ParkReply, ParkRequest,
+};
 use mycedrive_proto::node_ttrpc::Node;
 use ttrpc::r#async::TtrpcContext;
 
 use crate::app::Shared;
-use crate::destination;
+use crate::{destination, source};
 
 /// Passes shims' questions on.
 #[derive(Debug)]
@@ -46,5 +48,20 @@ impl Node for NodeService {
         destination::leave(&self.app, request)
             .await
             .map_err(Into::into)
+    }
+
+    async fn park(&self, _: &TtrpcContext, request: ParkRequest) -> ttrpc::Result<ParkReply> {
+        let (parked, message) = match source::park(&self.app, &request.sandbox_id).await {
+            Ok(parked) => (true, parked.id),
+            Err(error) => {
+                tracing::warn!(sandbox = request.sandbox_id, %error, "not parked");
+                (false, error.to_string())
+            }
+        };
+        Ok(ParkReply {
+            parked,
+            message,
+            ..ParkReply::default()
+        })
     }
 }

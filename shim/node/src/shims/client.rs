@@ -139,6 +139,16 @@ impl Shim {
         call!(self, limit, "Discard", discard, request).map(drop)
     }
 
+    /// The pod's image is parked on this node; the frozen processes vanish.
+    pub async fn discard_parked(&self, id: &str, limit: Duration) -> Result<()> {
+        let request = DiscardRequest {
+            migration_id: id.to_owned(),
+            parked: true,
+            ..DiscardRequest::default()
+        };
+        call!(self, limit, "Discard", discard, request).map(drop)
+    }
+
     /// Destination: lock the network, take the old addresses, by route.
     pub async fn adopt(
         &self,
@@ -236,7 +246,7 @@ fn of(migration: &str) -> MigrationRequest {
 }
 
 /// Whether a container of the pod (not the sandbox) runs here.
-pub(super) fn runs(pod: &DescribeReply) -> bool {
+pub fn runs(pod: &DescribeReply) -> bool {
     pod.containers.iter().any(|container| {
         !container.is_sandbox
             && container.state.enum_value_or_default() == ContainerState::CONTAINER_STATE_RUNNING

@@ -3,21 +3,24 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mycedrive_handover::away::Away;
 use mycedrive_handover::fault::FaultPoint;
 use mycedrive_handover::source::{Action, Event, State};
 use mycedrive_handover::{Side, Verdict};
 use mycedrive_proto::migration::{ConcludeRequest, Decision, OfferRequest};
+use mycedrive_proto::shim::Left;
 use tokio::time::sleep;
 use tonic::Status;
 use tracing::Instrument as _;
 
 use super::migration::{Migration, lock};
 use super::refusal::Refusal;
-use super::{open, route, watch};
+use super::{left, open, park, route, watch};
 use crate::app::Shared;
 use crate::error::Result;
-use crate::fault;
 use crate::operator::Decide;
+use crate::parked::Parked;
+use crate::{fault, parked};
 
 /// Longest pause between two questions or two attempts.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -125,12 +128,18 @@ async fn until_done(app: &Shared, migration: &Arc<Migration>, then: Event) {
     let thaw = then == Event::Resumed;
     let mut pause = Duration::from_millis(100);
     let mut missing_since = None;
+    let began = Instant::now();
     loop {
         match step(app, migration, thaw).await {
             Ok(()) => break,
             Err(error) => tracing::warn!(%error, thaw, "the shim could not be told, trying again"),
         }
-        if gone(app, migration) {
+        if let Some(left) = left_of(app, migration) {
+            if began.elapsed() > app.config.migration.freeze_limit {
+                park::lose(app, migration, &left).await;
+                break;
+            }
+        } else if gone(app, migration) {
             let since = *missing_since.get_or_insert_with(Instant::now);
             if since.elapsed() > GONE {
                 tracing::warn!("the pod's shim is gone: nothing is left to thaw or to discard");
@@ -151,6 +160,9 @@ async fn until_done(app: &Shared, migration: &Arc<Migration>, then: Event) {
         sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }
+    if let Some(parked) = Parked::read(app, &migration.details.id) {
+        park::shown(app, &parked);
+    }
     clean(app, migration);
 }
 
@@ -159,6 +171,16 @@ async fn step(app: &Shared, migration: &Arc<Migration>, thaw: bool) -> Result<()
     let limit = app.config.migration.step_timeout;
     if thaw {
         fault::hit(FaultPoint::SourceBeforeResume).await?;
+        if details.parked.is_some() {
+            // The image stays.
+            return Ok(());
+        }
+        if let Some(left) = left_of(app, migration) {
+            park::instead_of_thaw(app, migration, &left).await?;
+            app.relays
+                .remove(&details.id, mycedrive_connection::Tun::Source);
+            return fault::hit(FaultPoint::SourceAfterResume).await;
+        }
         let shim = app.shims.connect(&details.sandbox).await?;
         if let Err(error) = shim.resume(&details.id, limit).await {
             // A freeze that never began, in a pod that came here by another migration.
@@ -172,8 +194,20 @@ async fn step(app: &Shared, migration: &Arc<Migration>, thaw: bool) -> Result<()
         fault::hit(FaultPoint::SourceAfterResume).await
     } else {
         fault::hit(FaultPoint::SourceAfterCommitRecorded).await?;
+        mark_moved(app, migration)?;
+        if let Some(id) = &details.parked {
+            if let Some(parked) = Parked::read(app, id) {
+                parked.remove(app)?;
+            }
+            return fault::hit(FaultPoint::SourceAfterDiscard).await;
+        }
+        if let Some(left) = left_of(app, migration) {
+            left::end(app, &left).await?;
+            route::end_with(app, migration);
+            return fault::hit(FaultPoint::SourceAfterDiscard).await;
+        }
         let shim = app.shims.connect(&details.sandbox).await?;
-        let destination = format!("node {} as {}", details.peer, details.destination);
+        let destination = destination(migration);
         shim.discard(&details.id, &destination, limit).await?;
         if details.keep_connections {
             crate::destination::moved_on(app, &details.sandbox);
@@ -183,11 +217,29 @@ async fn step(app: &Shared, migration: &Arc<Migration>, thaw: bool) -> Result<()
     }
 }
 
+/// Where the pod runs, for people.
+fn destination(migration: &Migration) -> String {
+    let details = &migration.details;
+    format!("node {} as {}", details.peer, details.destination)
+}
+
+/// Nothing of the pod starts here again, also when kubelet makes it anew.
+pub fn mark_moved(app: &Shared, migration: &Migration) -> Result<()> {
+    let away = Away::Moved {
+        migration: migration.details.id.clone(),
+        destination: destination(migration),
+    };
+    parked::mark_away(app, &migration.details.uid, &away)
+}
+
+/// What the pod's shim left when it died frozen in this migration.
+fn left_of(app: &Shared, migration: &Migration) -> Option<Left> {
+    left::of(app, &migration.details.sandbox)
+        .filter(|left| left.migration_id == migration.details.id)
+}
+
 fn gone(app: &Shared, migration: &Migration) -> bool {
-    let socket = format!("{}.sock", migration.details.sandbox);
-    let path = app.shims.dir().join(socket);
-    // A socket file without a listener is a shim that was killed.
-    std::os::unix::net::UnixStream::connect(path).is_err()
+    !app.shims.alive(&migration.details.sandbox)
 }
 
 fn clean(app: &Shared, migration: &Migration) {

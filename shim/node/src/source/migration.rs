@@ -41,6 +41,12 @@ pub struct Details {
     pub endpoint: String,
     /// Name of the pod that takes over.
     pub destination: String,
+    /// The pod's uid.
+    #[serde(default)]
+    pub uid: String,
+    /// The parked image, when it is one that moves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parked: Option<String>,
     /// Whether connections are kept.
     pub keep_connections: bool,
     /// Shown by a node to which the pod moves later.

@@ -6,17 +6,18 @@ use std::sync::Arc;
 
 use mycedrive_proto::PROTOCOL;
 use mycedrive_proto::migration::{ContainerSpec, Manifest, OpenRequest, SourceContainer};
-use mycedrive_proto::shim::{Container, ContainerState, DescribeReply};
+use mycedrive_proto::shim::{Container, ContainerState};
 use tonic::Status;
 
 use super::migration::{Details, Migration, lock};
 use super::refusal::Refusal;
+use super::subject::{Place, Subject};
 use super::trees::{Described, Trees};
 use super::watch;
 use crate::app::Shared;
 use crate::peers::PeerInfo;
 use crate::relay::Token;
-use crate::shims::{Shim, app_containers};
+use crate::shims::app_containers;
 use crate::{confinement, files, machine};
 
 const MIB: u64 = 1 << 20;
@@ -24,39 +25,38 @@ const MIB: u64 = 1 << 20;
 /// Authorises, or says why not. Asked again, it authorises the containers that were added.
 pub async fn open(app: &Shared, peer: &PeerInfo, request: OpenRequest) -> Result<Manifest, Status> {
     plausible(&request)?;
-    let (shim, pod) = app
-        .shims
-        .find(
-            &request.pod_namespace,
-            &request.pod_name,
-            &app.config.node_name,
-        )
-        .await?;
+    let subject = Subject::find(app, &request.pod_namespace, &request.pod_name).await?;
     let named = format!("{}/{}", request.pod_namespace, request.pod_name);
-    let containers = app_containers(&pod);
+    let containers = app_containers(&subject.pod);
     let known = app.source.get(&request.migration_id);
     if let Some(migration) = &known {
         belongs(migration, peer)?;
         migration.touch();
     } else {
-        may_begin(app, &shim, &pod, &named, &request).await?;
+        may_begin(app, &subject, &named, &request).await?;
     }
     for spec in &request.containers {
-        authorise(app, &pod, &named, &containers, spec).await?;
+        authorise(app, &subject, &named, &containers, spec).await?;
     }
     let running: Vec<&Container> = containers
         .values()
         .copied()
         .filter(|one| runs(one))
         .collect();
-    let memory: u64 = running.iter().map(|one| machine::memory_of(one.pid)).sum();
-    has_room(app, memory)?;
+    let memory = match subject.parked() {
+        Some(parked) => machine::tree_size(&parked.images(app)),
+        None => {
+            let memory = running.iter().map(|one| machine::memory_of(one.pid)).sum();
+            has_room(app, memory)?;
+            memory
+        }
+    };
     let migration = match known {
         Some(migration) => migration,
-        None => begin(app, peer, &request, &pod, &running)?,
+        None => begin(app, peer, &request, &subject, &running)?,
     };
     lock(&migration.authorised).extend(request.containers.iter().map(|one| one.name.clone()));
-    let manifest = describe(app, &migration, &pod, &containers, memory).await?;
+    let manifest = describe(app, &migration, &subject, &containers, memory).await?;
     Ok(manifest)
 }
 
@@ -100,11 +100,11 @@ fn plausible(request: &OpenRequest) -> Result<(), Refusal> {
 /// A new migration of this pod may begin.
 async fn may_begin(
     app: &Shared,
-    shim: &Shim,
-    pod: &DescribeReply,
+    subject: &Subject,
     named: &str,
     request: &OpenRequest,
 ) -> Result<(), Status> {
+    let pod = &subject.pod;
     let under_way = app
         .source
         .all()
@@ -147,7 +147,9 @@ async fn may_begin(
             }
         }
     }
-    if obstacles.is_empty() {
+    if obstacles.is_empty()
+        && let Place::Shim(shim) = &subject.place
+    {
         obstacles = shim.preflight().await?;
     }
     if !obstacles.is_empty() {
@@ -160,7 +162,7 @@ async fn may_begin(
 
 async fn authorise(
     app: &Shared,
-    pod: &DescribeReply,
+    subject: &Subject,
     named: &str,
     containers: &BTreeMap<&str, &Container>,
     spec: &ContainerSpec,
@@ -175,10 +177,7 @@ async fn authorise(
         }
         .into());
     };
-    let digest = app
-        .digests
-        .of_container(&pod.containerd_namespace, &container.id)
-        .await?;
+    let digest = subject.digest(app, container).await?;
     if digest != spec.image_digest {
         return Err(Refusal::Image {
             container: name,
@@ -231,9 +230,10 @@ fn begin(
     app: &Shared,
     peer: &PeerInfo,
     request: &OpenRequest,
-    pod: &DescribeReply,
+    subject: &Subject,
     running: &[&Container],
 ) -> Result<Arc<Migration>, Status> {
+    let pod = &subject.pod;
     let limit = [request.bandwidth, app.config.migration.bandwidth]
         .into_iter()
         .filter(|rate| *rate > 0)
@@ -251,8 +251,11 @@ fn begin(
             "{}/{}",
             request.destination_namespace, request.destination_name
         ),
-        keep_connections: request.keep_connections,
         relay_token: Token::random(),
+        uid: pod.pod_uid.clone(),
+        parked: subject.parked().map(|parked| parked.id.clone()),
+        // The image of a parked pod has none.
+        keep_connections: request.keep_connections && subject.parked().is_none(),
         bandwidth: limit.unwrap_or(0),
     };
     let migration = Migration::open(app, details, Trees::of(running))?;
@@ -267,7 +270,7 @@ fn begin(
 async fn describe(
     app: &Shared,
     migration: &Arc<Migration>,
-    pod: &DescribeReply,
+    subject: &Subject,
     containers: &BTreeMap<&str, &Container>,
     memory: u64,
 ) -> Result<Manifest, Status> {
@@ -285,10 +288,7 @@ async fn describe(
     .map_err(|error| Status::internal(error.to_string()))?;
     let mut listed = vec![];
     for (name, container) in containers {
-        let digest = app
-            .digests
-            .of_container(&pod.containerd_namespace, &container.id)
-            .await?;
+        let digest = subject.digest(app, container).await?;
         let trees = described.get(*name).cloned().unwrap_or_default();
         listed.push(SourceContainer {
             name: (*name).to_owned(),
@@ -304,7 +304,7 @@ async fn describe(
     }
     let details = &migration.details;
     let (relay_token, earlier) = if details.keep_connections {
-        let earlier = crate::destination::earlier_routes(app, &pod.sandbox_id);
+        let earlier = crate::destination::earlier_routes(app, &subject.pod.sandbox_id);
         (details.relay_token.reveal(), earlier)
     } else {
         Default::default()
@@ -313,7 +313,7 @@ async fn describe(
         protocol: PROTOCOL,
         node_name: app.config.node_name.clone(),
         containers: listed,
-        addresses: pod.addresses.clone(),
+        addresses: subject.pod.addresses.clone(),
         kernel: machine::kernel(),
         cpu_features: machine::cpu_features(),
         criu_version: machine::criu_version().await,
@@ -322,6 +322,7 @@ async fn describe(
         tree_bytes,
         relay_token,
         earlier,
+        parked: subject.parked().is_some(),
     })
 }
 

@@ -18,10 +18,12 @@ use tracing::Instrument as _;
 
 use super::migration::{Migration, lock};
 use super::refusal::Refusal;
+use super::subject::{Place, Subject};
 use super::{decide, open, route, watch};
 use crate::app::Shared;
 use crate::blocks::{BlockWriter, QUEUE};
 use crate::error::{Error, Result};
+use crate::parked::Parked;
 use crate::shims::app_containers;
 use crate::{fault, files};
 
@@ -85,7 +87,14 @@ pub async fn freeze(app: &Shared, migration: &Arc<Migration>) -> Result<Blocks, 
     let span = tracing::info_span!("freeze", migration = %migration.details.id);
     tokio::spawn(
         async move {
-            if let Err(error) = freeze_and_send(&app, &migration, &sender).await {
+            let sent = match Subject::of(&app, &migration).await {
+                Ok(subject) => match subject.place {
+                    Place::Shim(_) => freeze_and_send(&app, &migration, &sender).await,
+                    Place::Parked(parked) => send_parked(&app, &migration, &sender, &parked).await,
+                },
+                Err(error) => Err(error),
+            };
+            if let Err(error) = sent {
                 let reason = error.to_string();
                 tracing::warn!(%reason, "the final round failed");
                 let _ = sender.send(Err(error.into())).await;
@@ -99,8 +108,7 @@ pub async fn freeze(app: &Shared, migration: &Arc<Migration>) -> Result<Blocks, 
 
 /// Every running container was shown by the destination, and is the one that was opened.
 async fn all_authorised(app: &Shared, migration: &Migration) -> Result<(), Status> {
-    let shim = app.shims.connect(&migration.details.sandbox).await?;
-    let pod = shim.describe().await?;
+    let pod = Subject::of(app, migration).await?.pod;
     let opened = lock(&migration.trees).containers().clone();
     let authorised = lock(&migration.authorised).clone();
     for (name, container) in app_containers(&pod) {
@@ -185,6 +193,40 @@ async fn freeze_and_send(app: &Shared, migration: &Arc<Migration>, sender: &Send
     };
     let ((), sent) = tokio::join!(dumping, sending);
     let digest = sent.map_err(|error| Error::Failed(error.to_string()))??;
+    *lock(&migration.digest) = Some(digest);
+    migration.handle.event("sent", String::new());
+    fault::hit(FaultPoint::SourceAfterFinal).await
+}
+
+/// A parked pod stands still already: sends its trees and images.
+async fn send_parked(
+    app: &Shared,
+    migration: &Arc<Migration>,
+    sender: &Sender,
+    parked: &Parked,
+) -> Result<()> {
+    migration.apply(Event::Frozen)?;
+    let frozen_at_ns = parked.frozen_at_ns;
+    migration
+        .handle
+        .event_at("frozen", String::new(), frozen_at_ns);
+    let (migration_, sender, folder) = (migration.clone(), sender.clone(), parked.images(app));
+    let sending = tokio::task::spawn_blocking(move || {
+        let dump = Dump::default();
+        dump.ended(Ok(0));
+        let final_round = Final {
+            migration: &migration_,
+            pids: BTreeMap::new(),
+            folder,
+            dump: &dump,
+            started: Instant::now(),
+            frozen_at_ns,
+        };
+        final_round.send(&sender)
+    });
+    let digest = sending
+        .await
+        .map_err(|error| Error::Failed(error.to_string()))??;
     *lock(&migration.digest) = Some(digest);
     migration.handle.event("sent", String::new());
     fault::hit(FaultPoint::SourceAfterFinal).await

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use mycedrive_proto::node::arrive_reply::Outcome;
-use mycedrive_proto::node::{ArriveReply, ArriveRequest, LeaveRequest};
+use mycedrive_proto::node::{ArriveReply, ArriveRequest, LeaveRequest, ParkRequest};
 use mycedrive_proto::node_ttrpc::NodeClient;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{debug, warn};
@@ -19,6 +19,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 const MARGIN: Duration = Duration::from_secs(3);
 /// How long Leave may take: a pod must stop without a daemon.
 const LEAVE_LIMIT: Duration = Duration::from_secs(2);
+/// How long Park may take: kubelet's grace period ends before, with SIGKILL.
+const PARK_LIMIT: Duration = Duration::from_secs(3600);
 /// How long [`connect`] may take.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
 
@@ -81,6 +83,25 @@ pub async fn leave(request: LeaveRequest) {
             "the node daemon was not told that a container leaves"
         ),
         Err(_) => warn!("the node daemon did not answer Leave in time"),
+    }
+}
+
+/// Asks the daemon to park a pod that is being terminated. Answers with the image's id when it
+/// is parked, or why it is not.
+pub async fn park(sandbox_id: &str) -> Result<String, String> {
+    let client = connect().await.map_err(|failure| failure.to_string())?;
+    let request = ParkRequest {
+        sandbox_id: sandbox_id.to_owned(),
+        ..ParkRequest::default()
+    };
+    let reply = client
+        .park(with_duration(PARK_LIMIT), &request)
+        .await
+        .map_err(|error| error.to_string())?;
+    if reply.parked {
+        Ok(reply.message)
+    } else {
+        Err(reply.message)
     }
 }
 

@@ -17,7 +17,7 @@ use tracing::{info, warn};
 use super::choice::choose_for_image;
 use super::source::{connections, wait_empty};
 use super::state::{Check, Destination, DestinationStage, Migration};
-use super::{Migrator, blocking, hit, log_directory, plain_name};
+use super::{Migrator, blocking, hit, log_directory, plain_name, stopped};
 use crate::container::{Container, Launch, RestorePlan};
 use crate::error::{Error, Result};
 use crate::state::{State, Step};
@@ -116,6 +116,7 @@ impl Migrator {
             return Err(error);
         }
         let milliseconds = begin.elapsed().as_millis() as u64;
+        stopped::note(self.sandbox(), &id)?;
         if let Migration::Destination(to) = &mut *self.state() {
             to.stage = DestinationStage::Restored;
             to.pids.clone_from(&pids);
@@ -161,6 +162,7 @@ impl Migrator {
             return Ok(());
         }
         hit(FaultPoint::ShimDestinationBeforeRun).await?;
+        stopped::remove(self.sandbox())?;
         for container in self.apps() {
             let Some(restored) = container.restored() else {
                 continue;
@@ -199,6 +201,7 @@ impl Migrator {
             return Ok(());
         }
         hit(FaultPoint::ShimDestinationBeforeUndo).await?;
+        stopped::remove(self.sandbox())?;
         self.undo(&self.apps()).await;
         self.drop_addresses().await?;
         self.network(mycedrive_connection::PodNet::unlock_destination)

@@ -5,8 +5,10 @@
 //!   [`destination`] (adopt, restore, run, abort); [`service()`] offers them over ttrpc.
 //! - [`start`] is what the Task API asks: whether a container waits, what became of it, where a
 //!   held pod runs. [`local`] is checkpoint and restore on this node alone. [`signals`] is what
-//!   becomes of a Kill while nothing of the pod may run.
+//!   becomes of a Kill while nothing of the pod may run; [`park`] of one that ends the pod.
 //! - [`choice`]: which engine carries a container.
+//! - [`stopped`] is the proof that restored processes have not run; [`left`] is what remains of a
+//!   frozen pod when its shim dies.
 //! - [`describe`], [`confinement`], [`mounts`]: what runs here, for the daemons to compare.
 
 mod choice;
@@ -14,18 +16,22 @@ mod confinement;
 mod daemon;
 mod describe;
 mod destination;
+pub mod left;
 mod local;
 pub mod mounts;
+pub mod park;
 mod runner;
 mod service;
 mod signals;
 mod source;
 mod start;
 mod state;
+mod stopped;
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use mycedrive_connection::PodNet;
@@ -40,7 +46,9 @@ pub use choice::choose;
 pub use local::{CheckpointRequest, checkpoint, restore};
 pub use service::service;
 pub use signals::kill;
-pub use start::{Arrival, arrive, held_at, is_destination, leave};
+pub use start::{
+    Arrival, arrive, away, hold_created, is_destination, is_frozen, leave, refuse_when_frozen,
+};
 use state::Migration;
 
 /// Where logs of migrations are kept: `ID/CONTAINER/` below it.
@@ -53,6 +61,10 @@ pub struct Situation {
     /// Held over each step, so that they do not overlap.
     step: tokio::sync::Mutex<()>,
     state: Mutex<Migration>,
+    /// A freeze is under way: no container starts. Set before a freeze looks at the containers.
+    freezing: AtomicBool,
+    /// The daemon parks the pod.
+    parking: AtomicBool,
     /// Signals for containers that stand still, by container id; see [`signals`].
     signals: Mutex<HashMap<String, u32>>,
 }
@@ -65,6 +77,8 @@ impl Default for Situation {
             dmtcp: engine(EngineKind::Dmtcp),
             step: tokio::sync::Mutex::new(()),
             state: Mutex::default(),
+            freezing: AtomicBool::new(false),
+            parking: AtomicBool::new(false),
             signals: Mutex::default(),
         }
     }
@@ -88,6 +102,14 @@ impl Situation {
     }
 }
 
+/// Removes what is noted of a pod that has ended.
+pub fn forget_notes(sandbox_id: &str) {
+    left::remove(sandbox_id);
+    if let Err(error) = stopped::remove(sandbox_id) {
+        tracing::warn!(%error, "a note stays");
+    }
+}
+
 /// Does a pod's migrations.
 struct Migrator {
     pod: Arc<Pod>,
@@ -100,6 +122,11 @@ impl Migrator {
 
     fn state(&self) -> MutexGuard<'_, Migration> {
         self.pod.migration.state()
+    }
+
+    /// Id of the sandbox.
+    fn sandbox(&self) -> &str {
+        self.pod.facts().map_or("", |facts| &facts.sandbox_id)
     }
 
     /// The containers that a migration moves.

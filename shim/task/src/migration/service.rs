@@ -108,10 +108,10 @@ impl shim_ttrpc::Pod for Service {
         _context: &TtrpcContext,
         request: DiscardRequest,
     ) -> ttrpc::Result<Done> {
-        let discard = self
-            .0
-            .clone()
-            .discard(request.migration_id, request.destination);
+        let discard =
+            self.0
+                .clone()
+                .discard(request.migration_id, request.destination, request.parked);
         to_the_end(discard).await?;
         Ok(Done::default())
     }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mycedrive_engine::freezer::{self, Freezer};
@@ -12,9 +13,10 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::state::{Check, Dumped, Migration, Source, SourceStage};
-use super::{Migrator, blocking, hit, log_directory, plain_name, target};
+use super::{Migrator, blocking, hit, left, log_directory, plain_name, target};
 use crate::container::Container;
 use crate::error::{Error, Result};
+use crate::pod::Pod;
 use crate::state::{State, Step};
 use crate::volumes;
 
@@ -78,10 +80,13 @@ impl Migrator {
             });
         }
         plain_name(&id)?;
+        // Before the containers are looked at: one that starts meanwhile is refused, or seen.
+        let _freezing = Freezing::begin(&self.pod);
         let containers = self.running()?;
         let addresses = self
             .network(mycedrive_connection::PodNet::addresses)
             .await?;
+        let described = self.describe().await?;
 
         // From here on no exec starts. Those that run are let finish.
         for (index, container) in containers.iter().enumerate() {
@@ -99,6 +104,19 @@ impl Migrator {
                 return Err(error);
             }
         };
+        let noted = suspends(&containers).and_then(|engine| match engine {
+            // The daemon cannot dump what this shim's engine suspends: it would be ended.
+            Some(_) => Ok(()),
+            None => {
+                let all = self.pod.containers();
+                let sandbox = all.iter().find(|container| container.is_sandbox);
+                left::note(&id, keep, frozen_at_ns, described, &containers, sandbox)
+                    .and_then(|note| left::write(self.sandbox(), &note))
+            }
+        });
+        if let Err(error) = noted {
+            warn!(migration = %id, %error, "the pod is lost if this shim dies while it is frozen");
+        }
         self.state().leave(Source {
             id: id.clone(),
             stage: SourceStage::Frozen,
@@ -108,6 +126,7 @@ impl Migrator {
             dump: Dumped::default(),
             destination: String::new(),
             came: None,
+            parked: false,
         });
         info!(migration = %id, containers = containers.len(), "frozen");
         hit(FaultPoint::ShimSourceAfterFreeze).await?;
@@ -230,6 +249,8 @@ impl Migrator {
         };
         let containers = self.frozen();
         let freezers = freezers(&containers)?;
+        // Nobody but this shim may look after processes that run.
+        left::remove(self.sandbox());
         // Processes first: a packet that comes through must find somebody who answers.
         if let Some(engine) = suspends(&containers)? {
             engine.resume().await?;
@@ -245,7 +266,12 @@ impl Migrator {
     }
 
     /// The pod runs elsewhere: the frozen processes vanish, the containers are held.
-    pub(super) async fn discard(self: Arc<Self>, id: String, destination: String) -> Result<()> {
+    pub(super) async fn discard(
+        self: Arc<Self>,
+        id: String,
+        destination: String,
+        parked: bool,
+    ) -> Result<()> {
         let _step = self.pod.migration.step.lock().await;
         if self.state().check_discard(&id)? == Check::Done {
             return Ok(());
@@ -277,10 +303,12 @@ impl Migrator {
         if !gone {
             warn!(migration = %id, "killed processes are still there; they hang in the kernel");
         }
+        left::remove(self.sandbox());
         hit(FaultPoint::ShimSourceDuringDiscard).await?;
         if let Migration::Source(source) = &mut *self.state() {
             source.stage = SourceStage::Held;
             source.destination.clone_from(&destination);
+            source.parked = parked;
         }
         // Earlier pods send to the new one. What still comes here has to be answered if
         // connections were not kept: by resets, until nothing comes any more.
@@ -289,9 +317,11 @@ impl Migrator {
         {
             warn!(%error, "earlier addresses stay until the pod goes");
         }
-        // Not waited for: a volume may be large.
-        let pod = self.pod.clone();
-        tokio::spawn(async move { volumes::remove_copies(&pod, &containers).await });
+        // Not waited for: a volume may be large. A parked pod's is still the only one.
+        if !parked {
+            let pod = self.pod.clone();
+            tokio::spawn(async move { volumes::remove_copies(&pod, &containers).await });
+        }
         self.end_signalled();
         info!(migration = %id, destination, "held");
         hit(FaultPoint::ShimSourceAfterDiscard).await
@@ -439,6 +469,22 @@ fn suspends(containers: &[Arc<Container>]) -> Result<Option<Arc<dyn Engine>>> {
         }
     }
     Ok(None)
+}
+
+/// As long as this lives no container of the pod starts.
+struct Freezing<'a>(&'a AtomicBool);
+
+impl<'a> Freezing<'a> {
+    fn begin(pod: &'a Pod) -> Self {
+        pod.migration.freezing.store(true, Ordering::SeqCst);
+        Self(&pod.migration.freezing)
+    }
+}
+
+impl Drop for Freezing<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::SeqCst);
+    }
 }
 
 fn freezers(containers: &[Arc<Container>]) -> Result<Vec<Freezer>> {

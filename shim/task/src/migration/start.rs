@@ -2,8 +2,10 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use mycedrive_handover::away::{self, Away};
 use mycedrive_proto::node::arrive_reply::Outcome;
 use mycedrive_proto::node::{ArriveRequest, LeaveRequest};
 use protobuf::MessageField;
@@ -11,9 +13,10 @@ use protobuf::MessageField;
 use super::state::{DestinationStage, Migration, SourceStage};
 use super::{Migrator, daemon};
 use crate::container::Container;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::pod::Pod;
 use crate::spec::{Spec, annotation};
+use crate::state::Step;
 
 /// How long Start waits for a migration. kubelet gives up after two minutes, so the answer that
 /// says how far it is must be there before.
@@ -36,14 +39,51 @@ pub enum Arrival {
     Refused(String),
 }
 
-/// Where the pod runs, if it is held here.
-pub fn held_at(pod: &Pod) -> Option<String> {
+/// Why nothing of the pod may run here any more: it moved, or is parked. Known to this shim, or to
+/// the daemon, which a shim before this one may have told.
+pub fn away(pod: &Pod) -> Option<Away> {
+    let uid = pod.facts().map(|facts| facts.uid.as_str());
+    if let Some(away) = uid.and_then(|uid| away::read(&daemon::run_directory(), uid)) {
+        return Some(away);
+    }
     match &*pod.migration.state() {
-        Migration::Source(source) if source.stage == SourceStage::Held => {
-            Some(source.destination.clone())
+        // A parked image that was given up is no obstacle.
+        Migration::Source(source) if source.stage == SourceStage::Held && !source.parked => {
+            Some(Away::Moved {
+                migration: source.id.clone(),
+                destination: source.destination.clone(),
+            })
         }
         _ => None,
     }
+}
+
+/// Whether the pod's processes stand still here: where it goes on is not decided yet.
+pub fn is_frozen(pod: &Pod) -> bool {
+    let source = matches!(
+        &*pod.migration.state(),
+        Migration::Source(source) if source.stage != SourceStage::Held
+    );
+    source || pod.migration.freezing.load(Ordering::SeqCst)
+}
+
+/// Refuses to start a container in a pod that is frozen.
+pub fn refuse_when_frozen(pod: &Pod, container: &Container) -> Result<()> {
+    if container.is_sandbox || !is_frozen(pod) {
+        return Ok(());
+    }
+    Err(Error::Unavailable(format!(
+        "container {}: its pod is frozen for a migration; it can start here if the pod stays",
+        container.id
+    )))
+}
+
+/// Makes a container, created before its pod left, one that is held. It has run nothing.
+pub async fn hold_created(container: &Container) -> Result<()> {
+    container.forget_init();
+    container.delete_from_runc().await?;
+    container.unmount_rootfs()?;
+    container.init.step(Step::Hold).map(drop)
 }
 
 /// Whether a container with this spec comes from another node. One that crashed after the

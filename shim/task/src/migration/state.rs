@@ -42,6 +42,8 @@ pub struct Source {
     pub destination: String,
     /// How the pod had come here, if it did: what it is again if it goes on here.
     pub came: Option<Destination>,
+    /// Held: it runs nowhere, its image is parked on this node.
+    pub parked: bool,
 }
 
 /// What a dump made.

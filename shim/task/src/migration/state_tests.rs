@@ -14,6 +14,7 @@ fn came(stage: SourceStage, came: Option<Destination>) -> Migration {
         dump: Dumped::default(),
         destination: String::new(),
         came,
+        parked: false,
     })
 }
 

@@ -24,6 +24,9 @@ pub async fn kill(pod: &Arc<Pod>, req: &KillRequest) -> Result<()> {
     {
         return Ok(());
     }
+    if migration::park::takes(pod, &container, req.signal) {
+        return Ok(());
+    }
     match container.init.state() {
         State::Waiting | State::Held => {
             // Nothing runs here: it ends as the signal would have ended it. 0 only asks.

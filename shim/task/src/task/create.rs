@@ -29,13 +29,15 @@ pub async fn create(pod: &Arc<Pod>, req: &CreateTaskRequest) -> Result<CreateTas
     }
     let mut spec = Spec::load(&bundle)?;
     spec.refuse_reserved()?;
+    migration::park::check(&spec)?;
     let options = Options::from_any(req.options.as_ref())?;
     options.save(&bundle)?;
     let first = pod.facts().is_none();
     pod.learn(PodFacts::of(&req.id, &spec));
 
-    let held = migration::held_at(pod);
-    let waits = !spec.is_sandbox() && (held.is_some() || migration::is_destination(pod, &spec));
+    let away = migration::away(pod);
+    let waits = !spec.is_sandbox()
+        && (away.is_some() || migration::is_frozen(pod) || migration::is_destination(pod, &spec));
     let container = Arc::new(Container::new(Parts {
         id: req.id.clone(),
         namespace: pod.containerd_namespace.clone(),
@@ -61,7 +63,7 @@ pub async fn create(pod: &Arc<Pod>, req: &CreateTaskRequest) -> Result<CreateTas
 
     let _op = container.init.op.lock().await;
     if waits {
-        info!(id = %container.id, held_at = held, "nothing is made at Create");
+        info!(id = %container.id, ?away, "nothing is made at Create");
     } else if let Err(error) = make(pod, &container).await {
         volumes::detach(pod, &container, After::End).await;
         if let Err(error) = container.unmount_rootfs() {

@@ -67,9 +67,9 @@ pub fn exec(pod: &Pod, req: &ExecProcessRequest) -> Result<()> {
 /// An exec needs a container that runs here.
 pub fn refuse_when_away(pod: &Pod, container: &Container) -> Result<()> {
     let why = match container.init.state() {
-        State::Held => match migration::held_at(pod) {
-            Some(destination) => format!("the pod runs on {destination} now; exec there"),
-            None => "the pod runs on another node now; exec there".to_owned(),
+        State::Held => match migration::away(pod) {
+            Some(away) => format!("{away}; exec there"),
+            None => "the pod does not run here any more".to_owned(),
         },
         State::Waiting => "it waits for its migration; try again when it has arrived".to_owned(),
         State::Frozen => "it is frozen for a migration; try again when that has ended".to_owned(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use containerd_shim::api::{StartRequest, StartResponse};
 use containerd_shim::protos::events::task::{TaskExecStarted, TaskStart};
+use mycedrive_handover::away::Away;
 use mycedrive_volume::attach::Want;
 use tracing::info;
 
@@ -60,6 +61,12 @@ async fn start_exec(pod: &Pod, container: &Arc<Container>, exec_id: &str) -> Res
 async fn start_init(pod: &Arc<Pod>, container: &Arc<Container>) -> Result<u32> {
     let _op = container.init.op.lock().await;
     container.init.allows(Step::Run)?;
+    if !container.is_sandbox
+        && let Some(away) = migration::away(pod)
+    {
+        migration::hold_created(container).await?;
+        return start_away(pod, container, &away);
+    }
     if let Some(image) = &container.restore_from {
         migration::restore(pod, container, image).await?;
         container.init.step(Step::Run)?;
@@ -71,7 +78,11 @@ async fn start_init(pod: &Arc<Pod>, container: &Arc<Container>) -> Result<u32> {
 }
 
 /// `runc start` of a made container. The caller holds `init.op`.
+///
+/// A freeze that begins after the check finds the container created and fails; one that began
+/// before is seen by the check. So nothing starts beside frozen processes.
 async fn run(pod: &Pod, container: &Arc<Container>) -> Result<u32> {
+    migration::refuse_when_frozen(pod, container)?;
     container.runc.run(["start", container.id.as_str()]).await?;
     container.init.step(Step::Run)?;
     container.watch_oom();
@@ -88,15 +99,49 @@ fn announce(pod: &Pod, container: &Container) {
     });
 }
 
+/// Makes a container that waited, and runs it.
+async fn launch(pod: &Pod, container: &Arc<Container>) -> Result<u32> {
+    let _op = container.init.op.lock().await;
+    container.init.allows(Step::Run)?;
+    container.mount_rootfs()?;
+    if !container.in_runc() {
+        volumes::attach(pod, container, Want::Stack).await?;
+        migration::choose(pod, container).await?;
+        container.make_init().await?;
+    }
+    run(pod, container).await
+}
+
+/// The pod does not run here any more: a held container is reported as started, and runs
+/// nothing; one of a parked pod cannot start.
+fn start_away(pod: &Pod, container: &Container, away: &Away) -> Result<u32> {
+    match away {
+        Away::Moved { destination, .. } => {
+            info!(id = %container.id, destination, "started as held");
+            announce(pod, container);
+            Ok(container.reported_pid())
+        }
+        Away::Parked { .. } => Err(Error::Precondition(format!(
+            "container {} cannot start: {away}",
+            container.id
+        ))),
+    }
+}
+
 /// Asks the migration what became of the container. `init.op` is free meanwhile, so that the
 /// migration can make the container, and Kill and State are answered.
 async fn start_waiting(pod: &Arc<Pod>, container: &Arc<Container>) -> Result<u32> {
     let _start = container.start.lock().await;
-    if let Some(destination) = migration::held_at(pod) {
-        info!(id = %container.id, destination, "started as held");
-        container.init.step(Step::Hold)?;
-        announce(pod, container);
-        return Ok(container.reported_pid());
+    if let Some(away) = migration::away(pod) {
+        if matches!(away, Away::Moved { .. }) {
+            container.init.step(Step::Hold)?;
+        }
+        return start_away(pod, container, &away);
+    }
+    migration::refuse_when_frozen(pod, container)?;
+    if !migration::is_destination(pod, &container.spec) {
+        // Created while the pod was frozen; it stayed here.
+        return launch(pod, container).await;
     }
     let killed = || {
         Error::Precondition(format!(
@@ -110,15 +155,7 @@ async fn start_waiting(pod: &Arc<Pod>, container: &Arc<Container>) -> Result<u32
     };
     info!(id = %container.id, ?arrival, "arrived");
     match arrival {
-        Arrival::Ordinary => {
-            let _op = container.init.op.lock().await;
-            container.init.allows(Step::Run)?;
-            container.mount_rootfs()?;
-            volumes::attach(pod, container, Want::Stack).await?;
-            migration::choose(pod, container).await?;
-            container.make_init().await?;
-            run(pod, container).await
-        }
+        Arrival::Ordinary => launch(pod, container).await,
         Arrival::Running | Arrival::Waiting => {
             if matches!(container.init.state(), State::Exited(_) | State::Deleted) {
                 return Err(killed());

@@ -1,0 +1,127 @@
+//! What remains when a shim dies while its pod is frozen.
+//!
+//! containerd then calls this program's `delete`, which ends what a dead shim leaves. Frozen
+//! processes are the only copy of the pod, though: [`write`] notes them down, `delete` leaves
+//! alone what is noted, and the node daemon dumps them or, once the pod runs elsewhere, ends
+//! them. They never run here again: nobody would look after them.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mycedrive_engine::freezer::Freezer;
+use mycedrive_handover::away::{self, Away};
+use mycedrive_proto::shim::{DescribeReply, Left, LeftContainer};
+use protobuf::{Message, MessageField};
+
+use super::{daemon, target};
+use crate::container::Container;
+use crate::error::{Error, Result};
+use crate::pod_socket;
+
+/// The file of a pod.
+fn path(sandbox_id: &str) -> PathBuf {
+    pod_socket::path(sandbox_id).with_extension("frozen")
+}
+
+/// The note of a pod that has just been frozen.
+pub fn note(
+    migration: &str,
+    keep: bool,
+    frozen_at_ns: u64,
+    pod: DescribeReply,
+    containers: &[Arc<Container>],
+    sandbox: Option<&Arc<Container>>,
+) -> Result<Left> {
+    let sandbox = sandbox.map(|container| left(container, "")).transpose()?;
+    let containers = containers
+        .iter()
+        .map(|container| left(container, container.engine()?.kind().name()))
+        .collect::<Result<_>>()?;
+    Ok(Left {
+        migration_id: migration.to_owned(),
+        keep_connections: keep,
+        frozen_at_ns,
+        pod: MessageField::some(pod),
+        containers,
+        sandbox: sandbox.into(),
+        ..Left::default()
+    })
+}
+
+fn left(container: &Container, engine: &str) -> Result<LeftContainer> {
+    let target = target(container);
+    let pid = container.init.pid();
+    let text = |path: &Path| path.display().to_string();
+    Ok(LeftContainer {
+        pid,
+        cgroup: text(Freezer::of_process(pid)?.directory()),
+        bundle: text(&target.bundle),
+        runtime: text(&target.runtime.binary),
+        runtime_root: text(&target.runtime.root),
+        systemd_cgroup: target.runtime.systemd_cgroup,
+        no_pivot: target.runtime.no_pivot,
+        terminal: target.terminal,
+        id: target.id,
+        name: target.name,
+        engine: engine.to_owned(),
+        ..LeftContainer::default()
+    })
+}
+
+/// Writes the note, in one step.
+pub fn write(sandbox_id: &str, left: &Left) -> Result<()> {
+    let path = path(sandbox_id);
+    let new = path.with_extension("frozen.new");
+    let bytes = left
+        .write_to_bytes()
+        .map_err(|error| Error::decode("the note of a frozen pod", error))?;
+    fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&new)
+        .and_then(|mut file| file.write_all(&bytes))
+        .and_then(|()| fs::rename(&new, &path))
+        .map_err(Error::path("write", &path))
+}
+
+/// Removes the note: nothing is frozen any more, or it is about to be thawed.
+pub fn remove(sandbox_id: &str) {
+    let _ = fs::remove_file(path(sandbox_id));
+}
+
+/// Ids of the containers of a pod, with its sandbox, whose frozen processes a dead shim left
+/// behind; the pod is away from now on. None when one of them is not frozen: then they are ended
+/// as those of any dead shim.
+pub fn take(sandbox_id: &str) -> Vec<String> {
+    let Ok(bytes) = fs::read(path(sandbox_id)) else {
+        return Vec::new();
+    };
+    let left = Left::parse_from_bytes(&bytes).unwrap_or_default();
+    let stands = |container: &LeftContainer| {
+        Freezer::in_directory(Path::new(&container.cgroup))
+            .is_some_and(|freezer| freezer.is_frozen().unwrap_or(false))
+    };
+    if left.containers.is_empty() || !left.containers.iter().all(stands) {
+        remove(sandbox_id);
+        return Vec::new();
+    }
+    // kubelet makes the pod anew; its containers must not start beside the image of these.
+    let id = left.migration_id.clone();
+    if let Err(error) = away::write(
+        &daemon::run_directory(),
+        &left.pod.pod_uid,
+        &Away::Parked { id },
+    ) {
+        eprintln!("the pod may start again from its image: {error}");
+    }
+    left.containers
+        .into_iter()
+        .chain(left.sandbox.into_option())
+        .map(|one| one.id)
+        .collect()
+}
