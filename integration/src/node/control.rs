@@ -139,6 +139,11 @@ impl Node {
         self.path(FAULTS).join(point).exists()
     }
 
+    /// Does something wait at a `pause` of the fault point?
+    pub fn fault_reached(&self, point: &str) -> bool {
+        self.path(FAULTS).join(format!("{point}.reached")).exists()
+    }
+
     /// Disarms all fault points; what waits at one goes on.
     pub fn disarm_faults(&self) -> Result<()> {
         let dir = self.path(FAULTS);

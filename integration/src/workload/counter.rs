@@ -10,8 +10,9 @@ use super::client::now_ns;
 use super::protocol::{Connection, Protocol};
 use super::report::{Answer, Report};
 
-/// An answer that takes longer than this is an error, not a gap.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// An answer that takes longer than this is an error, not a gap. A source waits for a lost link for
+/// 30 s before it rolls back.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// An address that is gone answers nothing; the service may be at another one meanwhile.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);

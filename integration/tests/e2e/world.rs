@@ -141,6 +141,21 @@ fn reset(testbed: &Testbed) -> Result<()> {
         }
         node.wait_ready()?;
         node.remove_all_pods()?;
+        give_parked_pods_up(node)?;
+    }
+    Ok(())
+}
+
+/// Images that a scenario left behind would be found by the next pod of their name.
+fn give_parked_pods_up(node: &Node) -> Result<()> {
+    if !has_service(node, "mycedrive") {
+        return Ok(());
+    }
+    for pod in serde_json::from_str::<Vec<serde_json::Value>>(&node.sh("mycedrive ps --json")?)? {
+        if pod["role"] == "parked" {
+            let id = pod["migration"].as_str().unwrap_or_default();
+            node.sh(&format!("mycedrive drop {id}"))?;
+        }
     }
     Ok(())
 }

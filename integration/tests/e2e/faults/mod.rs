@@ -1,0 +1,30 @@
+//! What breaks in a migration, and what comes of it: completed, rolled back, held or parked; the
+//! counter in Redis never goes back, and the pod never runs twice.
+
+mod disk;
+mod link;
+mod matrix;
+mod moment;
+mod outcome;
+mod park;
+mod programs;
+mod restarts;
+mod table;
+mod vfork;
+
+use crate::world::Scenario;
+
+pub fn all() -> Vec<Scenario> {
+    [
+        matrix::all(),
+        restarts::all(),
+        vfork::all(),
+        link::all(),
+        disk::all(),
+        programs::all(),
+        park::all(),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}

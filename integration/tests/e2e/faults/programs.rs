@@ -1,0 +1,110 @@
+//! Programs that the shims and the daemons need are killed in the freeze.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use mycedrive_handover::fault::FaultPoint;
+use mycedrive_integration::workload::redis;
+use mycedrive_integration::{Node, Testbed};
+
+use super::moment;
+use super::outcome::{check, end_client, settle};
+use crate::expect;
+use crate::world::Scenario;
+
+const ONCE: Duration = Duration::ZERO;
+const MORE: Duration = Duration::from_secs(15);
+/// So much that the dump lasts long enough to be hit.
+const MEGABYTES: u64 = 64;
+
+pub fn all() -> Vec<Scenario> {
+    let mut all = Vec::new();
+    for (node, program) in [("a", "criu"), ("a", "runc"), ("b", "criu"), ("b", "runc")] {
+        all.push(Scenario::new(
+            format!("faults::programs::{program}_on_{node}"),
+            move |testbed| killed(testbed, node, program),
+        ));
+    }
+    for point in [
+        FaultPoint::SourceDuringImages,
+        FaultPoint::DestinationAfterOffer,
+        FaultPoint::DestinationBeforeConclude,
+    ] {
+        all.push(Scenario::new(
+            format!("faults::programs::both_daemons_{}", point.name()),
+            move |testbed| both_daemons(testbed, point),
+        ));
+    }
+    all
+}
+
+/// A dump or a restore is cut short: the pod goes on on A, and kubelet's next attempt succeeds.
+fn killed(testbed: &Testbed, on: &str, program: &str) -> Result<()> {
+    let before = moment::before(testbed)?;
+    redis::fill(before.a, &before.source, MEGABYTES)?;
+    let victim = testbed.node(on)?;
+    let arriving = before.pod.migrate_from(&before.a.address());
+    let arrived = std::thread::scope(|scope| -> Result<_> {
+        let start = scope.spawn(|| before.b.run_pod_within(&arriving, ONCE));
+        let hit = kill_when_seen(victim, program);
+        let started = start.join();
+        ensure!(hit?, "{program} was not seen");
+        started.map_err(|_| anyhow::anyhow!("the thread that starts the pod panicked"))
+    })?
+    .ok();
+    let outcome = settle(testbed, &before.source, arrived.as_ref())?;
+    check(
+        testbed,
+        outcome,
+        &before.source,
+        arrived.as_ref(),
+        before.counter,
+    )?;
+    print!("{outcome} ");
+    end_client(before.client, true)
+}
+
+/// Kills a program's dump or restore as soon as it is there. Looking and killing is one shell
+/// loop in the node: it must be quick.
+fn kill_when_seen(node: &Node, program: &str) -> Result<bool> {
+    let pattern = match program {
+        "criu" => "^criu swrk",
+        _ => "^(/usr/sbin/)?runc .*(checkpoint|restore) ",
+    };
+    let script = format!(
+        "i=0; while [ $i -lt 3000 ]; do pkill -KILL -f '{pattern}' && echo hit && exit 0; \
+         i=$((i+1)); done; echo missed"
+    );
+    Ok(node.sh(&script)? == "hit")
+}
+
+/// Both daemons die at one moment.
+fn both_daemons(testbed: &Testbed, point: FaultPoint) -> Result<()> {
+    let before = moment::before(testbed)?;
+    let side = if point.name().starts_with("source") {
+        before.a
+    } else {
+        before.b
+    };
+    let arrived = moment::at(&before, side, point, MORE, || {
+        std::thread::scope(|scope| {
+            let one = scope.spawn(|| before.a.kill_service("mycedrive"));
+            let other = before.b.kill_service("mycedrive");
+            let one = one.join();
+            ensure!(matches!(one, Ok(Ok(()))) && other.is_ok(), "not killed");
+            Ok(())
+        })
+    })?
+    .ok();
+    let outcome = settle(testbed, &before.source, arrived.as_ref())?;
+    check(
+        testbed,
+        outcome,
+        &before.source,
+        arrived.as_ref(),
+        before.counter,
+    )?;
+    expect::equal("held", outcome.to_string() == "held", false)?;
+    print!("{outcome} ");
+    end_client(before.client, true)
+}
