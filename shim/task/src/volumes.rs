@@ -9,8 +9,8 @@ use mycedrive_volume::attach::{Attached, Attachments, User, Want};
 use tracing::{info, warn};
 
 use crate::container::Container;
-use crate::error::{Error, Result};
-use crate::migration::mounts;
+use crate::error::Result;
+use crate::migration::{blocking, mounts};
 use crate::pod::Pod;
 use crate::spec::Spec;
 
@@ -166,16 +166,5 @@ fn user(pod: &Pod, container: &Container) -> User {
     User {
         sandbox: facts.map_or_else(|| container.id.clone(), |facts| facts.sandbox_id.clone()),
         container: container.id.clone(),
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(Error::Unavailable(format!(
-            "a helper thread ended: {error}"
-        ))),
     }
 }

@@ -184,7 +184,7 @@ pub fn target(container: &Container) -> Target {
 }
 
 /// Runs `work` on a thread that may block: this thread also reaps and serves.
-async fn blocking<T: Send + 'static>(
+pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     match tokio::task::spawn_blocking(work).await {

@@ -11,7 +11,7 @@ use mycedrive_proto::node::{ArriveRequest, LeaveRequest};
 use protobuf::MessageField;
 
 use super::state::{DestinationStage, Migration, SourceStage};
-use super::{Migrator, daemon};
+use super::{Migrator, blocking, daemon};
 use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::pod::Pod;
@@ -79,10 +79,11 @@ pub fn refuse_when_frozen(pod: &Pod, container: &Container) -> Result<()> {
 }
 
 /// Makes a container, created before its pod left, one that is held. It has run nothing.
-pub async fn hold_created(container: &Container) -> Result<()> {
+pub async fn hold_created(container: &Arc<Container>) -> Result<()> {
     container.forget_init();
     container.delete_from_runc().await?;
-    container.unmount_rootfs()?;
+    let unmounting = container.clone();
+    blocking(move || unmounting.unmount_rootfs()).await?;
     container.init.step(Step::Hold).map(drop)
 }
 

@@ -66,7 +66,8 @@ pub async fn create(pod: &Arc<Pod>, req: &CreateTaskRequest) -> Result<CreateTas
         info!(id = %container.id, ?away, "nothing is made at Create");
     } else if let Err(error) = make(pod, &container).await {
         volumes::detach(pod, &container, After::End).await;
-        if let Err(error) = container.unmount_rootfs() {
+        let unmounting = container.clone();
+        if let Err(error) = migration::blocking(move || unmounting.unmount_rootfs()).await {
             warn!(id = %container.id, %error, "a root file system stays mounted");
         }
         return Err(error);

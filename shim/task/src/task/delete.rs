@@ -48,7 +48,10 @@ async fn delete_init(pod: &Arc<Pod>, container: &Arc<Container>) -> Result<Delet
     };
     let (deleted, ()) = tokio::join!(container.delete_from_runc(), drained);
     deleted?;
-    container.unmount_rootfs()?;
+    // The kernel writes the layer to its disk first. A Kill meanwhile is answered: containerd sends
+    // one when the grace period ends, and gives it up with an error when this has returned.
+    let unmounting = container.clone();
+    migration::blocking(move || unmounting.unmount_rootfs()).await?;
     volumes::detach(pod, container, After::End).await;
     if unused {
         container.report_unused(pid).await;
