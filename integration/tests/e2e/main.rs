@@ -4,6 +4,8 @@
 //! testbed can be made (not root, packages not to be had) each is ignored, with the reason.
 //! `cargo test --test e2e -- NAME` runs those whose name contains NAME.
 
+mod archive;
+mod checkpoint;
 mod connections;
 mod dmtcp;
 mod engine;
@@ -33,6 +35,8 @@ fn main() -> ExitCode {
     let scenarios = [
         testbed::all(),
         runtime::all(),
+        checkpoint::all(),
+        archive::all(),
         migration::all(),
         connections::all(),
         programs::all(),

@@ -178,6 +178,15 @@ pub enum EngineError {
         /// MiB that are free.
         free: u64,
     },
+    /// A checkpoint directory cannot be used here.
+    #[error("checkpoint {} cannot be used: {misfit}", directory.display())]
+    Misfit {
+        /// The directory.
+        directory: PathBuf,
+        /// The first thing that does not fit.
+        #[source]
+        misfit: crate::image::Misfit,
+    },
     /// A container file that came with an image is not what it should be.
     #[error("{} is damaged: {problem}", path.display())]
     DamagedImage {
@@ -189,6 +198,14 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// What does not fit in a checkpoint directory.
+    pub(crate) fn misfit(directory: &Path, misfit: crate::image::Misfit) -> Self {
+        Self::Misfit {
+            directory: directory.to_owned(),
+            misfit,
+        }
+    }
+
     /// For `map_err`: what was tried, and on what.
     pub(crate) fn io(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();

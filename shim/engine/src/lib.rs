@@ -5,12 +5,15 @@
 //! - [`freezer`] stops and thaws control groups without a runtime process in between.
 //! - [`process`] reads what `/proc` knows of a container's processes; [`limits`] compares that
 //!   with what an OCI spec allows.
+//! - [`image`]: what a checkpoint directory says of itself, and whether it fits here.
 //! - [`runner`]: how commands are run. A shim reaps every child itself, so it brings its own.
 
+pub mod cpu;
 pub mod criu;
 pub mod dmtcp;
 mod error;
 pub mod freezer;
+pub mod image;
 pub mod limits;
 mod netns;
 mod preflight;
@@ -19,7 +22,7 @@ pub mod runner;
 pub mod spec;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -44,6 +47,15 @@ impl EngineKind {
         match self {
             Self::Criu => "criu",
             Self::Dmtcp => "dmtcp",
+        }
+    }
+
+    /// The engine that made an image, by the names of its files.
+    pub fn of_image(image: &Path) -> Self {
+        if dmtcp::is_dmtcp(image) {
+            Self::Dmtcp
+        } else {
+            Self::Criu
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The operator's commands.
 
+mod archive;
 mod args;
 mod output;
 mod picture;
@@ -141,6 +142,25 @@ async fn client(config: &Config, command: Command) -> Result<ExitCode> {
             )?;
         }
         Command::Drop { id } => done(ask(&socket, &Ask::Drop { id }).await?.one().await?)?,
+        Command::Checkpoint {
+            target,
+            output,
+            hold,
+        } => {
+            let output = std::path::absolute(&output).map_err(Error::io("cannot find", &output))?;
+            let question = Ask::Checkpoint {
+                target,
+                output,
+                hold,
+            };
+            done(ask(&socket, &question).await?.one().await?)?;
+        }
+        Command::Restore {
+            file,
+            namespace,
+            name,
+        } => archive::restore(config, &file, namespace, name).await?,
+        Command::Inspect { file, format } => archive::inspect(&file, format.json)?,
         Command::Doctor(format) => {
             let checks = doctor::run(config).await;
             if format.json {

@@ -2,10 +2,12 @@
 //!
 //! - `annotations`: what a pod asks for.
 //! - `meeting`: the containers whose Start waits.
+//! - `archived`: the source is an archive, see `crate::archive`.
 //! - `drive`: one migration up to the decision; `rounds` copies, `places` says where to.
 //! - `finish`: after the decision; `route` for the old connections.
 
 mod annotations;
+mod archived;
 mod drive;
 mod engines;
 mod finish;
@@ -35,9 +37,11 @@ use crate::app::Shared;
 use crate::error::{Error, Result};
 use crate::operator::Decide;
 use annotations::Wish;
+pub use annotations::restore_annotation;
 use meeting::{Answer, Stage};
 pub use migration::{Details, Migration};
 pub use places::copy as copy_tree;
+pub use source::fits;
 pub use table::Table;
 
 /// After so many failures behind the freeze a pod is refused without another attempt: each one
@@ -97,6 +101,14 @@ pub async fn arrive(app: &Shared, request: ArriveRequest) -> Result<ArriveReply>
         Ok(None) => return Ok(reply(Code::OUTCOME_ORDINARY, "", "")),
         Err(error) => return Ok(reply(Code::OUTCOME_REFUSED, error.to_string(), "")),
     };
+    if let Some(archive) = &wish.archive
+        && app.destination.of_sandbox(&request.sandbox_id).is_none()
+    {
+        let limit = Duration::from_millis(request.timeout_ms.max(100));
+        if let Some(text) = archived::awaited(app, &request.pod_namespace, archive, limit).await? {
+            return Ok(reply(Code::OUTCOME_RETRY, text, ""));
+        }
+    }
     if let Some((before, _)) = app.destination.of_sandbox(&request.sandbox_id) {
         finish::settled(&before).await;
     }
@@ -127,7 +139,7 @@ enum Entered {
 
 /// The migration that this Start belongs to.
 fn enter(app: &Shared, request: &ArriveRequest, wish: &Wish) -> Result<Entered> {
-    if request.netns.is_empty() {
+    if request.netns.is_empty() && wish.archive.is_none() {
         let reason = source::Obstacle::HostNetwork.to_string();
         return Ok(Entered::Refused(reason));
     }

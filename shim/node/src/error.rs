@@ -74,6 +74,15 @@ pub enum Error {
     /// No migration of that id.
     #[error("no migration {0} on this node: `mycedrive migrations` lists them")]
     UnknownMigration(String),
+    /// An archive cannot be used; nothing was made of it.
+    #[error("archive {path}: {problem}", path = .path.display())]
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        problem: crate::archive::ArchiveError,
+    },
     /// The request cannot be done; nothing was touched.
     #[error("{0}")]
     Refused(String),
@@ -124,7 +133,7 @@ impl Error {
     pub fn code(&self) -> tonic::Code {
         match self {
             Self::UnknownPod { .. } | Self::UnknownMigration(_) => tonic::Code::NotFound,
-            Self::Refused(_) => tonic::Code::FailedPrecondition,
+            Self::Refused(_) | Self::Archive { .. } => tonic::Code::FailedPrecondition,
             Self::Peer(_) | Self::NoDaemon { .. } => tonic::Code::Unavailable,
             Self::Remote { code, .. } => *code,
             _ => tonic::Code::Internal,

@@ -45,6 +45,31 @@ pub fn write_public(file: &Path, content: &[u8]) -> Result<()> {
     write(file, content, 0o644)
 }
 
+/// Copies a file to `to` (0600) at one moment. Makes the directory where there is none.
+pub fn copy_private(from: &Path, to: &Path) -> Result<()> {
+    let dir = to.parent().unwrap_or(Path::new("."));
+    make_private_dir(dir)?;
+    let mut name = to.file_name().unwrap_or_default().to_os_string();
+    name.push(format!(".{}.new", std::process::id()));
+    let staged = dir.join(name);
+    let copied = (|| {
+        let mut source = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(from)?;
+        stage(&staged, &[], 0o600)?;
+        let mut target = OpenOptions::new().write(true).open(&staged)?;
+        io::copy(&mut source, &mut target)?;
+        target.sync_all()?;
+        fs::rename(&staged, to)?;
+        File::open(dir)?.sync_all()
+    })();
+    if copied.is_err() {
+        let _ = fs::remove_file(&staged);
+    }
+    copied.map_err(Error::io("cannot copy to", to))
+}
+
 fn write(file: &Path, content: &[u8], mode: u32) -> Result<()> {
     let dir = file.parent().unwrap_or(Path::new("."));
     make_private_dir(dir)?;

@@ -6,10 +6,12 @@
 //! - [`app`]: what every part of the daemon shares.
 //! - [`source`] and [`destination`]: the two sides of a migration.
 //! - [`parked`]: pods that wait on this node as an image.
+//! - [`archive`]: a pod in a file.
 //! - [`relay`]: packets of old connections between the two nodes.
 //! - [`serve`]: `mycedrive serve`; [`cli`]: the operator's commands.
 
 pub mod app;
+pub mod archive;
 pub mod blocks;
 pub mod cli;
 pub mod config;

@@ -1,45 +1,12 @@
 //! Facts about this node that decide whether a pod can move to it.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
+pub use mycedrive_engine::cpu::{features as cpu_features, kernel};
+
 use crate::error::{Error, Result};
-
-/// Kernel release as `uname -r` shows it.
-pub fn kernel() -> String {
-    nix::sys::utsname::uname()
-        .map(|name| name.release().to_string_lossy().into_owned())
-        .unwrap_or_default()
-}
-
-/// Flags of the first CPU in /proc/cpuinfo that change which instructions a program may have
-/// chosen at its start. The destination needs all of the source's.
-pub fn cpu_features() -> Vec<String> {
-    features(&fs::read_to_string("/proc/cpuinfo").unwrap_or_default())
-}
-
-/// Beginnings of the flags' names (arch/x86/include/asm/cpufeatures.h; HWCAPs on arm64).
-const RELEVANT: &[&str] = &[
-    "sse", "ssse", "avx", "amx", "bmi", "fma", "adx", "aes", "sha", "vaes", "vpclmul", "gfni",
-    "xsave", "popcnt", "movbe", "f16c", "lzcnt", "abm", "rdrand", "rdseed", "rdpid", "fsgsbase",
-    "pku", "ospke", "erms", "fsrm", "cx16", "clwb", "asimd", "sve", "sme", "atomics", "crc32",
-];
-
-fn features(cpuinfo: &str) -> Vec<String> {
-    let flags = cpuinfo.lines().find_map(|line| {
-        let (key, value) = line.split_once(':')?;
-        matches!(key.trim(), "flags" | "Features").then_some(value)
-    });
-    let chosen: BTreeSet<String> = flags
-        .unwrap_or_default()
-        .split_whitespace()
-        .filter(|flag| RELEVANT.iter().any(|start| flag.starts_with(start)))
-        .map(str::to_owned)
-        .collect();
-    chosen.into_iter().collect()
-}
 
 /// Version of the `criu` in the path, e.g. "4.2"; empty when there is none.
 pub async fn criu_version() -> String {
@@ -167,13 +134,6 @@ pub fn tree_size(path: &Path) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_flags_that_matter_are_compared() {
-        let text = "processor : 0\nflags\t\t: fpu avx2 sse4_2 constant_tsc avx2\n";
-        assert_eq!(features(text), ["avx2", "sse4_2"]);
-        assert!(features("").is_empty());
-    }
 
     #[test]
     fn versions() {

@@ -73,6 +73,15 @@ pub enum Ask {
         /// For the log and the other side.
         reason: String,
     },
+    /// Writes an archive of a pod.
+    Checkpoint {
+        /// NAMESPACE/POD, or the id of a task.
+        target: String,
+        /// The file, an absolute path.
+        output: std::path::PathBuf,
+        /// The pod is held afterwards.
+        hold: bool,
+    },
 }
 
 /// An answer of the daemon.

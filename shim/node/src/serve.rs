@@ -30,7 +30,7 @@ use crate::destination::{self, DestinationService};
 use crate::error::{Error, Result};
 use crate::peers::Peers;
 use crate::source::{self, SourceService};
-use crate::{files, metrics, operator, tls};
+use crate::{archive, files, metrics, operator, tls};
 
 /// How long calls under way may take when the daemon stops.
 const GRACE: Duration = Duration::from_secs(5);
@@ -81,6 +81,7 @@ pub async fn serve_until(config: Config, stop: impl Future<Output = ()>) -> Resu
     source::recover(&app).await?;
     destination::recover(&app).await?;
     source::recover_parked(&app).await;
+    archive::checkpoint::recover(&app).await;
     janitor::remove_orphaned_images(&app);
 
     let mut node = ttrpc::r#async::Server::new()

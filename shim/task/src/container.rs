@@ -182,6 +182,13 @@ impl Container {
             .find_map(|mount| mount.option("upperdir"))
     }
 
+    /// Name of its image as Kubernetes wrote it; empty for a task that `ctr` made.
+    pub fn image_name(&self) -> &str {
+        self.spec
+            .annotation(crate::spec::annotation::IMAGE_NAME)
+            .unwrap_or_default()
+    }
+
     /// The pid that containerd is told: init's, or the shim's own while nothing runs here.
     pub fn reported_pid(&self) -> u32 {
         match (self.init.state(), self.init.pid()) {

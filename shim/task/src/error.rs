@@ -102,7 +102,9 @@ impl Error {
         match self {
             Self::NotFound(_) => Code::NOT_FOUND,
             Self::AlreadyExists(_) => Code::ALREADY_EXISTS,
-            Self::Precondition(_) => Code::FAILED_PRECONDITION,
+            Self::Precondition(_) | Self::Engine(mycedrive_engine::EngineError::Misfit { .. }) => {
+                Code::FAILED_PRECONDITION
+            }
             Self::Invalid(_) => Code::INVALID_ARGUMENT,
             Self::Unavailable(_) => Code::UNAVAILABLE,
             Self::Unimplemented(_) => Code::UNIMPLEMENTED,

@@ -34,6 +34,8 @@ pub mod annotation {
     pub const MIGRATE_FROM: &str = "mycedrive.io/migrate-from";
     /// What becomes of the pod when it is terminated.
     pub const ON_TERMINATE: &str = "mycedrive.io/on-terminate";
+    /// The archive that the pod or task is restored from.
+    pub const RESTORE_FROM: &str = "mycedrive.io/restore-from";
     /// Beginning of our own annotations.
     pub const OURS: &str = "mycedrive.io/";
 }

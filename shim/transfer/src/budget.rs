@@ -12,15 +12,18 @@ pub struct Budget {
     pub entries: u64,
     /// Largest apparent size of one file in bytes (a sparse file may be larger than the disk).
     pub file_size: u64,
+    /// Whether device nodes may come. Whiteouts of an overlay (character device 0:0) always may.
+    pub devices: bool,
 }
 
 impl Default for Budget {
-    /// 1 TiB of content, 16 million entries, files up to 16 TiB (the limit of ext4).
+    /// 1 TiB of content, 16 million entries, files up to 16 TiB (the limit of ext4), devices.
     fn default() -> Self {
         Self {
             stream_bytes: 1 << 40,
             entries: 16 << 20,
             file_size: 16 << 40,
+            devices: true,
         }
     }
 }

@@ -63,6 +63,7 @@ fn budget() -> Budget {
         stream_bytes: 1 << 20,
         entries: 100,
         file_size: 1 << 20,
+        devices: false,
     }
 }
 
@@ -359,6 +360,84 @@ fn a_file_that_is_a_symlink_is_not_opened() {
         },
     ];
     assert!(place.receive(&stream_of(&frames)).is_err());
+}
+
+#[test]
+fn device_nodes_are_refused_where_none_may_come() {
+    let place = Place::new();
+    let disk = libc::makedev(254, 0);
+    for (kind, device) in [(libc::S_IFBLK, disk), (libc::S_IFCHR, libc::makedev(1, 1))] {
+        let node = Frame::Node {
+            kind,
+            device,
+            target: b"",
+            path: b"disk",
+        };
+        let error = place.receive(&stream_of(&[node])).unwrap_err();
+        assert!(error.to_string().contains("device node"), "{error}");
+    }
+}
+
+#[test]
+fn a_survey_stores_nothing_and_checks_everything() {
+    let node = Frame::Node {
+        kind: libc::S_IFBLK,
+        device: libc::makedev(254, 0),
+        target: b"",
+        path: b"disk",
+    };
+    let attributes = Attributes {
+        mode: 0o4755,
+        ..Attributes::default()
+    };
+    let frames = [
+        Frame::MakeDir { path: b"d" },
+        node,
+        Frame::File {
+            update: false,
+            size: 3,
+            path: b"d/f",
+        },
+        Frame::Data {
+            offset: 0,
+            bytes: b"abc",
+        },
+        Frame::Attr {
+            attributes,
+            path: b"d/f",
+        },
+    ];
+    let survey = |stream: &[u8]| -> Result<Survey> {
+        let mut reader = FrameReader::new(stream, &budget())?;
+        let mut all = Survey::default();
+        while let Some(section) = reader.next_section()? {
+            all.add(&reader.skip_section(&section)?);
+        }
+        Ok(all)
+    };
+    let stream = stream_of(&frames);
+    let expected = Survey {
+        files: 1,
+        directories: 1,
+        devices: 1,
+        setuid: 1,
+        bytes: 3,
+        ..Survey::default()
+    };
+    assert_eq!(survey(&stream).unwrap(), expected);
+    for cut in 0..stream.len() {
+        assert!(survey(&stream[..cut]).is_err(), "cut at {cut}");
+    }
+    for at in 0..stream.len() {
+        let mut changed = stream.clone();
+        changed[at] ^= 1;
+        assert!(survey(&changed).is_err(), "changed at {at}");
+    }
+    let image = Frame::ImageSize { file: 0, size: 1 };
+    assert!(matches!(
+        survey(&stream_of(&[image])),
+        Err(Error::Unexpected { .. })
+    ));
 }
 
 #[test]

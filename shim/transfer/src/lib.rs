@@ -93,4 +93,4 @@ pub use tree::{
     FinalRound, ReceivedRound, Round, RoundSummary, TreeBegin, TreeId, TreeReceiver, TreeSender,
     have,
 };
-pub use wire::{Counts, FrameReader, FrameWriter, Level, Options, Section};
+pub use wire::{Counts, FrameReader, FrameWriter, Level, Options, Section, Survey};

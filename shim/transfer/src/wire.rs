@@ -6,6 +6,7 @@ mod codec;
 mod decode;
 mod frame;
 mod reader;
+mod survey;
 mod writer;
 
 #[cfg(test)]
@@ -14,6 +15,7 @@ pub(crate) use codec::{Cursor, Put};
 pub(crate) use decode::MAX_NAME;
 pub(crate) use frame::{Attributes, Digest, Frame, Time, XattrList};
 pub use reader::{FrameReader, Section};
+pub use survey::Survey;
 pub use writer::{Counts, FrameWriter, Level, Options};
 
 /// First bytes of a stream; the last one is the version.

@@ -11,6 +11,7 @@
 
 mod checkpoint;
 mod config;
+mod descriptors;
 pub(crate) mod log;
 mod obstacles;
 mod preload;

@@ -1,15 +1,19 @@
 //! Making processes from an image, and letting them go.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::process::Stdio;
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use super::config::{self, Config};
-use super::{log, runtime, stopped};
+use super::{descriptors, log, runtime, stopped};
 use crate::freezer::{self, Freezer};
-use crate::limits::Limits;
+use crate::limits::{Limits, mounts};
 use crate::process::Status;
 use crate::{EngineError, Release, Restore, RestoreIo, Restored, Runner, spec};
 
@@ -30,8 +34,9 @@ pub(super) async fn restore(
     } = restore;
     let (criu_log, runtime_log) = runtime::logs(&work_dir, "restore.log")?;
     let were_stopped = stopped::read(&image_dir)?;
+    descriptors::check(&image_dir)?;
     config::write(&target.bundle, &Config::restore(purpose, connections))?;
-    let limits = Limits::of(&spec::read(&target.bundle)?);
+    let spec = spec::read(&target.bundle)?;
 
     let mut command = runtime::command(&target, &runtime_log, "restore");
     runtime::shared_flags(&mut command, &target, &image_dir, &work_dir);
@@ -64,7 +69,7 @@ pub(super) async fn restore(
     };
     let result = match runner.run(command, runtime::LIMIT).await {
         Ok(0) => read_pid(&pid_file).and_then(|pid| {
-            verify(&target.name, pid, &limits)?;
+            verify(&target.name, pid, &spec)?;
             Ok(Restored { pid, were_stopped })
         }),
         Ok(code) => Err(failed(log::cause(&criu_log, &runtime_log, code))),
@@ -100,16 +105,43 @@ pub(super) fn run(restored: &Restored) -> Result<(), EngineError> {
     Ok(())
 }
 
-/// Compares every process with the spec of this node's pod.
-fn verify(container: &str, pid: i32, limits: &Limits) -> Result<(), EngineError> {
+/// Compares every process, and each mount namespace that one is in, with the spec of this node's
+/// pod.
+fn verify(container: &str, pid: i32, spec: &Value) -> Result<(), EngineError> {
+    let limits = Limits::of(spec);
+    let mut namespaces = BTreeSet::new();
     for pid in Freezer::of_process(pid)?.processes()? {
         let path = crate::process::proc(pid, "status");
         let status = Status::read(pid).map_err(EngineError::io("read", &path))?;
-        if status.state != 'Z' {
-            limits.check(container, pid, &status)?;
+        if status.state == 'Z' {
+            continue;
+        }
+        limits.check(container, pid, &status)?;
+        let path = crate::process::proc(pid, "ns/mnt");
+        let namespace = fs::metadata(&path).map_err(EngineError::io("look at", &path))?;
+        if namespaces.insert(namespace.ino()) {
+            verify_mounts(container, pid, spec)?;
         }
     }
     Ok(())
+}
+
+fn verify_mounts(container: &str, pid: i32, spec: &Value) -> Result<(), EngineError> {
+    let path = crate::process::proc(pid, "mountinfo");
+    let text = fs::read_to_string(&path).map_err(EngineError::io("read", &path))?;
+    let root = crate::process::proc(pid, "root");
+    let exists = |path: &Path| {
+        let inside = path.strip_prefix("/").unwrap_or(path);
+        root.join(inside).symlink_metadata().is_ok()
+    };
+    match mounts::wider(spec, &text, exists) {
+        None => Ok(()),
+        Some(what) => Err(EngineError::Wider {
+            container: container.to_owned(),
+            pid,
+            what,
+        }),
+    }
 }
 
 pub(crate) fn read_pid(path: &std::path::Path) -> Result<i32, EngineError> {

@@ -23,7 +23,7 @@ const SOCKETS: &str = "mycedrive-dmtcp-sockets";
 /// Longest, in bytes: what was sent and not yet read is in it.
 const LONGEST_SOCKETS: u64 = 1 << 30;
 /// Where the files are for `dmtcp_restart`. Before, they are beside the list.
-const FOLDER: &str = "dmtcp";
+pub(crate) const FOLDER: &str = "dmtcp";
 const PREFIX: &str = "ckpt_";
 const SUFFIX: &str = ".dmtcp";
 /// What follows the name of an image in that of the directory beside it.

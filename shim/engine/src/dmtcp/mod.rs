@@ -55,6 +55,7 @@ use layout::Folder;
 use processes::Census;
 use sockets::Sockets;
 
+pub(crate) use images::FOLDER;
 pub use images::is_dmtcp;
 
 /// Codes with which DMTCP ends a process that it gives up: one for each container, so that a

@@ -3,6 +3,8 @@
 //! A restored process brings its user, capabilities and seccomp filter from the image, which came
 //! from another node. This is the check that none of it is more than the pod here was granted.
 
+pub(crate) mod mounts;
+
 use serde_json::Value;
 
 use crate::EngineError;
@@ -102,6 +104,11 @@ impl Limits {
                 .unwrap_or(false),
             seccomp: spec.pointer("/linux/seccomp").is_some_and(Value::is_object),
         }
+    }
+
+    /// Whether it may mount file systems: CAP_SYS_ADMIN in its own user namespace.
+    pub(crate) fn may_mount(&self) -> bool {
+        self.bounding & mask(["CAP_SYS_ADMIN"].into_iter()) != 0
     }
 
     /// Compares a process with them.

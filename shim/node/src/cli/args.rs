@@ -128,6 +128,49 @@ pub enum Command {
     /// Work with volumes that are stacks
     #[command(subcommand)]
     Volume(VolumeCommand),
+    /// Write a pod of this node to a file: memory, root layers, volumes
+    #[command(
+        after_help = "The file is root's alone and holds all that was in the pod's memory. Open \
+        connections are not in it. The pod stands still while its memory is written, then goes on; \
+        with --hold it does not: delete it, and start a pod from the file where it shall go \
+        on.\n\nExample:\n  mycedrive checkpoint shop/redis-0 --output /srv/redis-0.myce"
+    )]
+    Checkpoint {
+        /// NAMESPACE/POD, or the id of a task that `ctr` made
+        #[arg(value_name = "POD|CONTAINER")]
+        target: String,
+        /// The file; nothing may be there yet
+        #[arg(long, value_name = "FILE")]
+        output: PathBuf,
+        /// Keep the pod standing still when the file is complete, so that it can only go on from it
+        #[arg(long)]
+        hold: bool,
+    },
+    /// Check a file of `mycedrive checkpoint` and make it ready for a pod that starts here
+    #[command(
+        after_help = "A pod is restored from it that has the annotation mycedrive.io/restore-from \
+        with the name that is printed; it may be waiting already. Its containers must have the same \
+        names, images and security context as those in the file. A task:\n  ctr run -d --runtime \
+        io.containerd.mycedrive.v2 --annotation mycedrive.io/restore-from=NAME IMAGE ID"
+    )]
+    Restore {
+        /// The file
+        file: PathBuf,
+        /// Namespace of the pod [default: that of the pod in the file; none: a task of `ctr`]
+        #[arg(long)]
+        namespace: Option<String>,
+        /// Name for the annotation [default: the file's]
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Show what is in a file of `mycedrive checkpoint`; nothing of it is unpacked or run
+    Inspect {
+        /// The file
+        file: PathBuf,
+        /// How it is printed.
+        #[command(flatten)]
+        format: Format,
+    },
     /// Check this node: programs, kernel, keys, containerd, sockets
     #[command(
         after_help = "Each line is ok, warn or fail; warn and fail say what to do. Exit code 1 \

@@ -8,6 +8,10 @@ use crate::units;
 
 /// Names the source.
 pub const FROM: &str = "mycedrive.io/migrate-from";
+/// Names an archive to restore from.
+pub const RESTORE: &str = "mycedrive.io/restore-from";
+/// Beginning of the endpoint of a migration whose source is an archive.
+const ARCHIVE: &str = "archive:";
 const DOWNTIME: &str = "mycedrive.io/max-downtime";
 const BANDWIDTH: &str = "mycedrive.io/bandwidth";
 const CONNECTIONS: &str = "mycedrive.io/connections";
@@ -38,13 +42,16 @@ pub enum AnnotationError {
     },
     /// A name of ours that does not exist: most likely a slip.
     #[error(
-        "annotation {name} is unknown: the known ones are {FROM}, {DOWNTIME}, {BANDWIDTH}, \
-         {CONNECTIONS}, {ENGINE}, {ROUNDS}"
+        "annotation {name} is unknown: the known ones are {FROM}, {RESTORE}, {DOWNTIME}, \
+         {BANDWIDTH}, {CONNECTIONS}, {ENGINE}, {ROUNDS}"
     )]
     Unknown {
         /// The annotation.
         name: String,
     },
+    /// Two sources.
+    #[error("annotations {FROM} and {RESTORE} exclude each other: a pod has one source")]
+    Both,
 }
 
 /// What the annotations ask for, with the configuration's defaults.
@@ -64,6 +71,18 @@ pub struct Wish {
     pub keep_connections: bool,
     /// Rounds before the freeze; `None`: as many as are of use.
     pub rounds: Option<u32>,
+    /// Name of the archive that is the source, instead of a node.
+    pub archive: Option<String>,
+}
+
+/// The annotation of a pod that is restored from an archive, as YAML.
+pub fn restore_annotation(archive: &str) -> String {
+    format!("{RESTORE}: \"{archive}\"")
+}
+
+/// Whether an endpoint stands for an archive.
+pub fn is_archive(endpoint: &str) -> bool {
+    endpoint.starts_with(ARCHIVE)
 }
 
 /// Reads a pod's annotations. `None` when it is not a destination.
@@ -71,11 +90,21 @@ pub fn parse(
     annotations: &HashMap<String, String>,
     defaults: &Migration,
 ) -> Result<Option<Wish>, AnnotationError> {
-    let Some(from) = annotations.get(FROM) else {
-        return Ok(None);
+    let (from, archive) = match (annotations.get(FROM), annotations.get(RESTORE)) {
+        (None, None) => return Ok(None),
+        (Some(_), Some(_)) => return Err(AnnotationError::Both),
+        (from, archive) => (from, archive),
     };
     for name in annotations.keys() {
-        let known = [FROM, DOWNTIME, BANDWIDTH, CONNECTIONS, ENGINE, ROUNDS];
+        let known = [
+            FROM,
+            RESTORE,
+            DOWNTIME,
+            BANDWIDTH,
+            CONNECTIONS,
+            ENGINE,
+            ROUNDS,
+        ];
         if name.starts_with(PREFIX)
             && !known.contains(&name.as_str())
             && !OTHERS.contains(&name.as_str())
@@ -83,6 +112,10 @@ pub fn parse(
             return Err(AnnotationError::Unknown { name: name.clone() });
         }
     }
+    if let Some(archive) = archive {
+        return Ok(Some(from_archive(archive, defaults)?));
+    }
+    let from = from.map(String::as_str).unwrap_or_default();
     let (endpoint, namespace, pod) = source(from).ok_or_else(|| {
         value(
             FROM,
@@ -133,7 +166,27 @@ pub fn parse(
         max_downtime,
         bandwidth,
         keep_connections,
+        archive: None,
     }))
+}
+
+/// From an archive: connections of that time are no more.
+fn from_archive(name: &str, defaults: &Migration) -> Result<Wish, AnnotationError> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if name.is_empty() || name.len() > 253 || name.starts_with('.') || !name.bytes().all(plain) {
+        let allowed = "the name of an archive that `mycedrive restore` put on this node";
+        return Err(value(RESTORE, name, allowed));
+    }
+    Ok(Wish {
+        endpoint: format!("{ARCHIVE}{name}"),
+        namespace: String::new(),
+        pod: name.to_owned(),
+        max_downtime: defaults.max_downtime,
+        bandwidth: 0,
+        keep_connections: false,
+        rounds: None,
+        archive: Some(name.to_owned()),
+    })
 }
 
 fn value(name: &'static str, value: &str, allowed: &'static str) -> AnnotationError {

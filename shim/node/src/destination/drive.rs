@@ -55,7 +55,7 @@ pub async fn drive(app: Shared, migration: Arc<Migration>, wish: Wish) {
             return;
         }
         reason = migration.cancelled() => Err(Error::Failed(reason)),
-        carried = task.carry() => carried,
+        carried = task.arrive() => carried,
     };
     let decided = match carried {
         Ok(()) => task.decide().await,
@@ -91,6 +91,13 @@ pub(super) struct Task {
 }
 
 impl Task {
+    async fn arrive(&mut self) -> Result<()> {
+        match self.wish.archive.clone() {
+            None => self.carry().await,
+            Some(archive) => self.unpack(&archive).await,
+        }
+    }
+
     /// Everything before the decision: the pod is restored here, stopped, and the source has
     /// accepted the offer.
     async fn carry(&mut self) -> Result<()> {
@@ -125,13 +132,13 @@ impl Task {
         Ok(manifest)
     }
 
-    fn here(&self) -> Vec<Container> {
+    pub(super) fn here(&self) -> Vec<Container> {
         let meeting = self.migration.meeting.borrow();
         let here = meeting.here().values();
         here.map(|arrival| arrival.container.clone()).collect()
     }
 
-    fn accept(&mut self, manifest: &Manifest) {
+    pub(super) fn accept(&mut self, manifest: &Manifest) {
         let (migration, bandwidth) = (&self.migration, self.wish.bandwidth);
         migration.parked.store(manifest.parked, Ordering::Relaxed);
         *lock(&migration.routes) = route::of(&migration.details, manifest);
@@ -154,6 +161,8 @@ impl Task {
         let all = 2 * (manifest.memory_bytes + manifest.tree_bytes) + (256 << 20);
         self.places = Places::new(Budget {
             stream_bytes: all.max(1 << 30),
+            // The maker of an archive may never have been allowed to make any.
+            devices: self.wish.archive.is_none(),
             ..Budget::default()
         });
         migration.meeting.send_modify(|meeting| {
@@ -162,7 +171,7 @@ impl Task {
         });
     }
 
-    async fn adopt(&self) -> Result<()> {
+    pub(super) async fn adopt(&self) -> Result<()> {
         let details = &self.migration.details;
         let shim = self.app.shims.connect(&details.sandbox).await?;
         let routes = self.migration.routes();
@@ -239,7 +248,7 @@ impl Task {
         fault::hit(FaultPoint::DestinationAfterOffer).await
     }
 
-    async fn restore(&self, manifest: &Manifest, mut places: Places) -> Result<()> {
+    pub(super) async fn restore(&self, manifest: &Manifest, mut places: Places) -> Result<()> {
         fault::hit(FaultPoint::DestinationBeforeRestore).await?;
         self.everyone().await?;
         let details = &self.migration.details;

@@ -9,6 +9,7 @@ use mycedrive_handover::fault::FaultPoint;
 use mycedrive_proto::migration::Decision;
 use tokio::time::sleep;
 
+use super::annotations::is_archive;
 use super::drive::staging;
 use super::meeting::Outcome;
 use super::migration::Migration;
@@ -276,6 +277,10 @@ async fn tell(
     decision: Decision,
     reason: &str,
 ) -> Option<Heard> {
+    if is_archive(&migration.details.endpoint) {
+        // There is nobody to be told.
+        return Some(Heard::Unknown);
+    }
     let mut wait = Duration::from_millis(100);
     loop {
         match tell_once(app, migration, decision, reason).await {

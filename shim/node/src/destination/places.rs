@@ -19,7 +19,6 @@ use mycedrive_volume::{receive, undisturbed};
 
 use super::meeting::Arrival;
 use super::source::{Asked, Obstacle};
-use crate::blocks::BlockReader;
 use crate::error::{Error, Result};
 use crate::source::{ROOTFS, ids_of};
 use crate::{files, machine};
@@ -157,7 +156,7 @@ impl Places {
 
     /// Receives one round. `images`: where the memory images go, in the final round. After an
     /// error, what had arrived whole is still here.
-    pub fn receive(&mut self, reader: BlockReader, images: Option<&Path>) -> Result<u64> {
+    pub fn receive(&mut self, reader: impl io::Read, images: Option<&Path>) -> Result<u64> {
         let mut frames = FrameReader::new(reader, &self.budget).map_err(failed)?;
         while let Some(section) = frames.next_section().map_err(failed)? {
             match (section, images) {

@@ -8,6 +8,7 @@ fn wish(rounds: Option<u32>) -> Wish {
         max_downtime: Duration::from_millis(300),
         bandwidth: 0,
         keep_connections: true,
+        archive: None,
         rounds,
     }
 }

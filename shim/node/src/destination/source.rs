@@ -249,6 +249,12 @@ pub enum Heard {
 
 /// Whether this node can carry what the manifest describes.
 pub async fn check(app: &Shared, manifest: &Manifest, staging: &std::path::Path) -> Result<()> {
+    fits(manifest).await?;
+    room(app, manifest, staging)
+}
+
+/// Whether the manifest's pod could go on on this machine, as far as programs and CPU say.
+pub async fn fits(manifest: &Manifest) -> Result<()> {
     let refuse = |obstacle: Obstacle| Err(Error::Refused(obstacle.to_string()));
     if manifest.protocol != PROTOCOL {
         return refuse(Obstacle::Protocol {
@@ -276,7 +282,7 @@ pub async fn check(app: &Shared, manifest: &Manifest, staging: &std::path::Path)
     if let Some(obstacle) = engines::check(manifest, &Installed::find(manifest).await) {
         return refuse(obstacle);
     }
-    room(app, manifest, staging)
+    Ok(())
 }
 
 fn room(app: &Shared, manifest: &Manifest, staging: &std::path::Path) -> Result<()> {

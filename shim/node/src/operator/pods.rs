@@ -99,7 +99,7 @@ async fn info(shim: &Shim, pod: &DescribeReply, migrations: &Migrations) -> PodI
     let mut obstacles = lasting_obstacles(pod);
     obstacles.extend(entangled);
     if obstacles.is_empty() {
-        match shim.preflight().await {
+        match shim.preflight(false).await {
             Ok(found) => obstacles = found,
             Err(error) => obstacles.push(format!("preflight: {error}")),
         }

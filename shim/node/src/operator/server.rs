@@ -9,6 +9,7 @@ use tokio::net::UnixStream;
 
 use super::{Answer, Ask, Decide, pods};
 use crate::app::Shared;
+use crate::archive::checkpoint::checkpoint;
 use crate::error::{Error, Result};
 use crate::parked::{self, Parked};
 use crate::progress::{Progress, Side};
@@ -88,6 +89,11 @@ async fn answer(app: &Shared, ask: Ask) -> Result<Answer> {
             Answer::Done(checkpoint_volume(app, &pod, &volume, &out).await?)
         }
         Ask::Resolve { id, decide } => Answer::Done(resolve(app, &id, decide).await?),
+        Ask::Checkpoint {
+            target,
+            output,
+            hold,
+        } => Answer::Done(checkpoint(app, &target, &output, hold).await?),
         Ask::Cancel { id, reason } => Answer::Done(cancel(app, &id, &reason).await?),
     })
 }

@@ -68,11 +68,15 @@ impl Shim {
         )
     }
 
-    /// What stands in the way of a checkpoint; empty when nothing does. Changes nothing.
-    pub async fn preflight(&self) -> Result<Vec<String>> {
+    /// What stands in the way of a migration, or with `stays` of a checkpoint without the pod's
+    /// addresses and connections; empty when nothing does. Changes nothing.
+    pub async fn preflight(&self, stays: bool) -> Result<Vec<String>> {
         let limit = Duration::from_secs(20);
-        call!(self, limit, "Preflight", preflight, PreflightRequest::new())
-            .map(|reply| reply.obstacles)
+        let request = PreflightRequest {
+            stays,
+            ..PreflightRequest::default()
+        };
+        call!(self, limit, "Preflight", preflight, request).map(|reply| reply.obstacles)
     }
 
     /// Copies the live upper of a volume into the empty directory `out` while the pod stands still;

@@ -150,7 +150,7 @@ async fn may_begin(
     if obstacles.is_empty()
         && let Place::Shim(shim) = &subject.place
     {
-        obstacles = shim.preflight().await?;
+        obstacles = shim.preflight(false).await?;
     }
     if !obstacles.is_empty() {
         let text = format!("pod {named} cannot move now: {}", obstacles.join("; "));

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
+use std::io::Write;
 use std::path::PathBuf;
 
 use mycedrive_proto::migration::CopyRequest;
 use mycedrive_proto::shim::{Container, ContainerState, Mount};
 use mycedrive_transfer::{FinalRound, FrameWriter, Round, RoundSummary, TreeId, TreeSender};
 
-use crate::blocks::BlockWriter;
 use crate::error::{Error, Result};
 use crate::machine;
 
@@ -154,6 +154,11 @@ impl Trees {
         described
     }
 
+    /// Ids of all parts.
+    pub fn ids(&self) -> Vec<String> {
+        self.parts.iter().map(|(id, _)| id.clone()).collect()
+    }
+
     /// Name and id of the containers whose trees these are.
     pub fn containers(&self) -> &BTreeMap<String, String> {
         &self.containers
@@ -177,9 +182,9 @@ impl Trees {
     }
 
     /// One round of the parts that the destination chose, while the pod runs.
-    pub fn live(
+    pub fn live<W: Write>(
         &mut self,
-        out: &mut FrameWriter<BlockWriter>,
+        out: &mut FrameWriter<W>,
         request: &CopyRequest,
     ) -> Result<Vec<RoundSummary>> {
         let mut done = vec![];
@@ -199,9 +204,9 @@ impl Trees {
 
     /// The last round; nothing of the pod runs. `pids` are its containers' first processes, by
     /// name.
-    pub fn last(
+    pub fn last<W: Write>(
         &mut self,
-        out: &mut FrameWriter<BlockWriter>,
+        out: &mut FrameWriter<W>,
         pids: &BTreeMap<String, i32>,
     ) -> Result<Vec<RoundSummary>> {
         let mut done = vec![];
@@ -244,9 +249,9 @@ enum Start<'a> {
 }
 
 impl Part {
-    fn send(
+    fn send<W: Write>(
         &mut self,
-        out: &mut FrameWriter<BlockWriter>,
+        out: &mut FrameWriter<W>,
         id: &str,
         round: Round<'_>,
         start: Start<'_>,

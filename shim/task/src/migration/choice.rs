@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::str::FromStr;
 
-use mycedrive_engine::{EngineError, EngineKind, dmtcp};
+use mycedrive_engine::{EngineError, EngineKind};
 use tracing::info;
 
 use super::target;
@@ -161,11 +161,7 @@ fn installed(kind: EngineKind) -> bool {
 
 /// The engine that made an image, for a container that is restored from it.
 pub async fn choose_for_image(pod: &Pod, container: &Container, image: &Path) -> Result<()> {
-    let kind = if dmtcp::is_dmtcp(image) {
-        EngineKind::Dmtcp
-    } else {
-        EngineKind::Criu
-    };
+    let kind = EngineKind::of_image(image);
     let engine = pod.migration.engine(kind);
     if kind == EngineKind::Criu {
         let mut spec = Spec::load(&container.bundle)?;

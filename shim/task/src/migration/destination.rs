@@ -51,7 +51,11 @@ impl Migrator {
             pids: Vec::new(),
             milliseconds: 0,
         });
-        self.network(move |net| {
+        if keep {
+            // Fails where there is none.
+            self.network(|_| Ok(())).await?;
+        }
+        self.own_network(move |net| {
             net.lock_destination()?;
             routes
                 .iter()
@@ -184,7 +188,7 @@ impl Migrator {
             }
         }
         hit(FaultPoint::ShimDestinationDuringRun).await?;
-        self.network(mycedrive_connection::PodNet::unlock_destination)
+        self.own_network(mycedrive_connection::PodNet::unlock_destination)
             .await?;
         if let Migration::Destination(to) = &mut *self.state() {
             to.stage = DestinationStage::Running;
@@ -204,7 +208,7 @@ impl Migrator {
         stopped::remove(self.sandbox())?;
         self.undo(&self.apps()).await;
         self.drop_addresses().await?;
-        self.network(mycedrive_connection::PodNet::unlock_destination)
+        self.own_network(mycedrive_connection::PodNet::unlock_destination)
             .await?;
         *self.state() = Migration::None;
         self.end_signalled();

@@ -5,11 +5,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mycedrive_engine::{Checkpoint, Connections, Purpose, Release};
-use tracing::debug;
+use mycedrive_engine::image::{self, ContainerEntry, Here};
+use mycedrive_engine::{Checkpoint, Connections, EngineKind, Purpose, Release};
+use tracing::{debug, warn};
 
 use super::choice::choose_for_image;
-use super::target;
+use super::{blocking, target};
 use crate::container::{Container, Launch, RestorePlan};
 use crate::error::Result;
 use crate::pod::Pod;
@@ -26,13 +27,19 @@ pub struct CheckpointRequest {
 }
 
 /// Takes a checkpoint. The caller holds `init.op`.
+///
+/// With `exit` the container ends before the manifest is written. Should that fail, the images
+/// are whole and can be restored as those of another program.
 pub async fn checkpoint(container: &Arc<Container>, request: &CheckpointRequest) -> Result<()> {
+    let engine = container.engine()?;
+    let capabilities = engine.capabilities().await?;
+    let directory = request.path.clone();
+    blocking(move || Ok(image::clear(&directory)?)).await?;
     let work_dir = request
         .work
         .clone()
         .unwrap_or_else(|| container.bundle.join("checkpoint-work"));
-    container
-        .engine()?
+    engine
         .checkpoint(Checkpoint {
             target: target(container),
             pid: container.init.pid(),
@@ -45,7 +52,29 @@ pub async fn checkpoint(container: &Arc<Container>, request: &CheckpointRequest)
     if request.work.is_none() {
         remove(&work_dir);
     }
+    let contents = vec![ContainerEntry {
+        name: container.name.clone(),
+        image: container.image_name().to_owned(),
+        terminal: container.init.stdio.terminal,
+    }];
+    let directory = request.path.clone();
+    blocking(move || Ok(image::seal(&directory, &capabilities, contents)?)).await?;
     Ok(())
+}
+
+/// Whether a checkpoint can be restored into a container that is about to be created.
+pub async fn check(pod: &Pod, directory: &Path, terminal: bool) -> Result<()> {
+    let kind = EngineKind::of_image(directory);
+    let engine = pod.migration.engine(kind).capabilities().await?;
+    let directory = directory.to_owned();
+    blocking(move || {
+        if image::check(&directory, &Here { engine, terminal })?.is_none() {
+            let directory = directory.display();
+            warn!(%directory, "a checkpoint of another program: its origin is not known");
+        }
+        Ok(())
+    })
+    .await
 }
 
 /// Makes a container's processes from a checkpoint and lets them run. Its root file system is

@@ -43,7 +43,7 @@ use crate::error::{Error, Result};
 use crate::pod::Pod;
 
 pub use choice::choose;
-pub use local::{CheckpointRequest, checkpoint, restore};
+pub use local::{CheckpointRequest, check, checkpoint, restore};
 pub use service::service;
 pub use signals::kill;
 pub use start::{
@@ -140,6 +140,18 @@ impl Migrator {
     /// and nobody has a path to.
     fn netns(&self) -> Option<&Path> {
         self.pod.facts()?.netns.as_deref()
+    }
+
+    /// As [`Self::network`]; does nothing in a pod without a network namespace that can be named.
+    /// Such a pod never moves with its connections.
+    async fn own_network(
+        &self,
+        work: impl FnOnce(&PodNet) -> mycedrive_connection::Result<()> + Send + 'static,
+    ) -> Result<()> {
+        match self.netns() {
+            Some(_) => self.network(work).await,
+            None => Ok(()),
+        }
     }
 
     /// Works inside the pod's network namespace, on a thread that may block.

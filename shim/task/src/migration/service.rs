@@ -54,10 +54,10 @@ impl shim_ttrpc::Pod for Service {
     async fn preflight(
         &self,
         _context: &TtrpcContext,
-        _request: PreflightRequest,
+        request: PreflightRequest,
     ) -> ttrpc::Result<PreflightReply> {
         Ok(PreflightReply {
-            obstacles: to_the_end(self.0.clone().preflight()).await?,
+            obstacles: to_the_end(self.0.clone().preflight(request.stays)).await?,
             ..PreflightReply::default()
         })
     }

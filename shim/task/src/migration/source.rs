@@ -26,10 +26,11 @@ const EXEC_PATIENCE: Duration = Duration::from_secs(2);
 const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 impl Migrator {
-    /// What stands in the way of a checkpoint now. Changes nothing.
-    pub(super) async fn preflight(self: Arc<Self>) -> Result<Vec<String>> {
+    /// What stands in the way of a migration now, or of a checkpoint that leaves addresses and
+    /// connections where they are (`stays`). Changes nothing.
+    pub(super) async fn preflight(self: Arc<Self>, stays: bool) -> Result<Vec<String>> {
         let mut found = Vec::new();
-        if self.netns().is_none() {
+        if self.netns().is_none() && !stays {
             found.push(
                 "the pod uses the host's network, whose addresses cannot move; set \
                  hostNetwork: false"
@@ -83,9 +84,12 @@ impl Migrator {
         // Before the containers are looked at: one that starts meanwhile is refused, or seen.
         let _freezing = Freezing::begin(&self.pod);
         let containers = self.running()?;
-        let addresses = self
-            .network(mycedrive_connection::PodNet::addresses)
-            .await?;
+        let addresses = if keep || self.netns().is_some() {
+            self.network(mycedrive_connection::PodNet::addresses)
+                .await?
+        } else {
+            Vec::new()
+        };
         let described = self.describe().await?;
 
         // From here on no exec starts. Those that run are let finish.
@@ -157,7 +161,8 @@ impl Migrator {
         let to_unlock = addresses.clone();
         let stopped = async {
             hit(FaultPoint::ShimSourceBeforeLock).await?;
-            self.network(move |net| net.lock_source(&addresses)).await?;
+            self.own_network(move |net| net.lock_source(&addresses))
+                .await?;
             hit(FaultPoint::ShimSourceAfterLock).await?;
             if let Some(engine) = suspends(&suspended)? {
                 let targets = suspended.iter().map(|c| (target(c), c.init.pid()));
@@ -177,7 +182,7 @@ impl Migrator {
         }
         .await;
         if stopped.is_err() {
-            self.network(move |net| net.unlock_source(&to_unlock))
+            self.own_network(move |net| net.unlock_source(&to_unlock))
                 .await
                 .unwrap_or_else(|error| warn!(%error, "the network could not be unlocked"));
         }
@@ -257,7 +262,7 @@ impl Migrator {
         }
         blocking(move || Ok(freezer::thaw_all(&freezers)?)).await?;
         thaw_states(&containers);
-        self.network(move |net| net.unlock_source(&addresses))
+        self.own_network(move |net| net.unlock_source(&addresses))
             .await?;
         self.state().stay();
         self.deliver_signals();

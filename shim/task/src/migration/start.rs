@@ -87,17 +87,18 @@ pub async fn hold_created(container: &Arc<Container>) -> Result<()> {
     container.init.step(Step::Hold).map(drop)
 }
 
-/// Whether a container with this spec comes from another node. One that crashed after the
-/// migration is restarted from its image.
+/// Whether a container with this spec comes from another node or from an archive. One that crashed
+/// after that is restarted from its image.
 pub fn is_destination(pod: &Pod, spec: &Spec) -> bool {
     let arrived = matches!(
         &*pod.migration.state(),
         Migration::Destination(to) if to.stage == DestinationStage::Running
     );
+    let in_pod = spec.annotation(annotation::SANDBOX_ID).is_some();
     !arrived
         && !spec.is_sandbox()
-        && spec.annotation(annotation::SANDBOX_ID).is_some()
-        && spec.annotation(annotation::MIGRATE_FROM).is_some()
+        && (in_pod && spec.annotation(annotation::MIGRATE_FROM).is_some()
+            || spec.annotation(annotation::RESTORE_FROM).is_some())
 }
 
 /// Asks the daemon what becomes of a container that waits and is started.
@@ -135,9 +136,12 @@ pub async fn arrive(pod: &Arc<Pod>, container: &Arc<Container>) -> Result<Arriva
     };
     let reply = daemon::arrive(request, START_LIMIT).await;
     let message = format!(
-        "pod {}/{}, container {}: {}",
-        facts.namespace,
-        facts.name,
+        "{}container {}: {}",
+        if facts.is_kubernetes {
+            format!("pod {}/{}, ", facts.namespace, facts.name)
+        } else {
+            String::new()
+        },
         container.name,
         if reply.message.is_empty() {
             "the node daemon gave no reason"
@@ -159,11 +163,11 @@ pub async fn arrive(pod: &Arc<Pod>, container: &Arc<Container>) -> Result<Arriva
 /// that nothing of the pod is left. The daemon wants to know of pods that are in a migration or
 /// came by one.
 pub fn leave(pod: &Arc<Pod>, container: &Container, pod_gone: bool) {
+    let names = [annotation::MIGRATE_FROM, annotation::RESTORE_FROM];
     let concerned = *pod.migration.state() != Migration::None
-        || container
-            .spec
-            .annotation(annotation::MIGRATE_FROM)
-            .is_some();
+        || names
+            .iter()
+            .any(|name| container.spec.annotation(name).is_some());
     let Some(facts) = pod.facts() else { return };
     if !concerned {
         return;

@@ -32,6 +32,10 @@ pub async fn create(pod: &Arc<Pod>, req: &CreateTaskRequest) -> Result<CreateTas
     migration::park::check(&spec)?;
     let options = Options::from_any(req.options.as_ref())?;
     options.save(&bundle)?;
+    let restore_from = (!req.checkpoint.is_empty()).then(|| PathBuf::from(&req.checkpoint));
+    if let Some(directory) = &restore_from {
+        migration::check(pod, directory, req.terminal).await?;
+    }
     let first = pod.facts().is_none();
     pod.learn(PodFacts::of(&req.id, &spec));
 
@@ -50,7 +54,7 @@ pub async fn create(pod: &Arc<Pod>, req: &CreateTaskRequest) -> Result<CreateTas
             terminal: req.terminal,
         },
         options,
-        restore_from: (!req.checkpoint.is_empty()).then(|| PathBuf::from(&req.checkpoint)),
+        restore_from,
         state: if waits {
             State::Waiting
         } else {

@@ -12,7 +12,6 @@ use crate::error::Result;
 use crate::events::timestamp;
 use crate::migration;
 use crate::pod::{Ended, Pod};
-use crate::spec::annotation;
 use crate::state::{Exit, State, Step};
 use crate::volumes::{self, After};
 
@@ -64,11 +63,7 @@ async fn delete_init(pod: &Arc<Pod>, container: &Arc<Container>) -> Result<Delet
         pod.remember(Ended {
             id: container.id.clone(),
             name: container.name.clone(),
-            image: container
-                .spec
-                .annotation(annotation::IMAGE_NAME)
-                .unwrap_or_default()
-                .to_owned(),
+            image: container.image_name().to_owned(),
             spec: container.spec.clone(),
             exit_code: exit.code,
         });

@@ -34,6 +34,7 @@ pub(super) struct Applying<'a> {
     entries: Meter,
     content: Meter,
     file_size: u64,
+    devices: bool,
 }
 
 impl<'a> Applying<'a> {
@@ -47,6 +48,7 @@ impl<'a> Applying<'a> {
             entries: Meter::new("entries in the round", budget.entries),
             content: Meter::new("bytes of content in the round", budget.stream_bytes),
             file_size: budget.file_size,
+            devices: budget.devices,
         }
     }
 
@@ -207,6 +209,10 @@ impl<'a> Applying<'a> {
                 });
             }
         };
+        let whiteout = kind == libc::S_IFCHR && device == 0;
+        if matches!(kind, libc::S_IFCHR | libc::S_IFBLK) && !whiteout && !self.devices {
+            return Err(Error::path(path, "it is a device node, and none may come"));
+        }
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
         self.create("create", path, |parent, name| {
             mknodat(parent, name, flag, mode, device)

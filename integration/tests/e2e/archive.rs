@@ -1,0 +1,202 @@
+//! `mycedrive checkpoint`, `inspect` and `restore`: a pod in a file.
+
+use std::thread::{scope, sleep};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use mycedrive_integration::{Container, ContainerState, Node, Pod, RunningPod, Testbed};
+
+use crate::expect;
+use crate::world::{Scenario, need_daemon, three};
+
+pub fn all() -> Vec<Scenario> {
+    vec![
+        Scenario::new("archive::pod_to_another_node", pod_to_another_node),
+        Scenario::new("archive::held", held),
+        Scenario::new("archive::what_does_not_fit", what_does_not_fit),
+        Scenario::new("archive::task", task),
+    ]
+}
+
+const FILE: &str = "/srv/web.myce";
+const GRACE: Duration = Duration::from_secs(1);
+/// Counts in its memory, its root layer and its /dev/shm.
+const COUNT: &str = "i=0; while :; do i=$((i+1)); echo $i >/count.new; mv /count.new /count; \
+                     echo $i >/dev/shm/count; sleep 0.1; done";
+
+fn web() -> Pod {
+    Pod::new("shop", "web").container("main", "busybox", &["sh", "-c", COUNT])
+}
+
+fn count(node: &Node, pod: &RunningPod, file: &str) -> Result<u64> {
+    let text = expect::exec(node, pod, "main", &["cat", file])?;
+    text.parse().with_context(|| format!("{file}: {text:?}"))
+}
+
+/// Runs the pod on a node and writes it to a new file there.
+fn checkpoint(node: &Node, options: &str) -> Result<RunningPod> {
+    let pod = node.run_pod(&web())?;
+    expect::soon("the count", 10, || {
+        Ok(count(node, &pod, "/dev/shm/count").is_ok_and(|count| count > 5))
+    })?;
+    node.sh(&format!("rm -f {FILE} /var/lib/mycedrive/archives/*/*"))?;
+    let said = node.sh(&format!(
+        "mycedrive checkpoint shop/web --output {FILE} {options}"
+    ))?;
+    expect::contains("what was said", &said, &[FILE, "frozen for"])?;
+    expect::equal(
+        "mode",
+        node.sh(&format!("stat -c %a {FILE}"))?.as_str(),
+        "600",
+    )?;
+    Ok(pod)
+}
+
+/// The pod goes on; on another node one that waits for the file goes on from it.
+fn pod_to_another_node(testbed: &Testbed) -> Result<()> {
+    need_daemon(testbed)?;
+    let (a, b, _) = three(testbed)?;
+    let pod = checkpoint(a, "")?;
+    let at = count(a, &pod, "/count")?;
+    expect::soon("the count after it", 5, || {
+        Ok(count(a, &pod, "/count")? > at)
+    })?;
+
+    let shown = a.sh(&format!("mycedrive inspect {FILE}"))?;
+    let wanted = [
+        "shop/web",
+        "localhost/busybox:1",
+        "rootfs/main",
+        "mount/main/dev/shm",
+        "images",
+    ];
+    expect::contains("inspect", &shown, &wanted)?;
+    let json = a.sh(&format!("mycedrive inspect --json {FILE}"))?;
+    expect::contains("inspect --json", &json, &["\"pod\": \"web\"", "CAP_CHOWN"])?;
+
+    std::fs::copy(a.path(FILE), b.path(FILE))?;
+    b.sh("rm -rf /var/lib/mycedrive/archives")?;
+    let waiting = web().annotation("mycedrive.io/restore-from", "saved");
+    let restored = scope(|scope| {
+        let start = scope.spawn(|| b.run_pod(&waiting));
+        sleep(Duration::from_secs(1));
+        let waits = !start.is_finished();
+        let said = b.sh(&format!("mycedrive restore {FILE} --name saved"));
+        let restored = start.join().map_err(|_| anyhow!("the start panicked"))??;
+        ensure!(waits, "the pod did not wait for its archive");
+        expect::contains("restore", &said?, &["mycedrive.io/restore-from: \"saved\""])?;
+        Ok(restored)
+    })?;
+    for file in ["/count", "/dev/shm/count"] {
+        let now = count(b, &restored, file)?;
+        ensure!(
+            (5..at + 100).contains(&now),
+            "{file}: {now} on B, {at} just after the checkpoint"
+        );
+        expect::soon("it counts on", 5, || Ok(count(b, &restored, file)? > now))?;
+    }
+    b.stop_pod(&restored, GRACE)?;
+    a.stop_pod(&pod, GRACE)?;
+    Ok(())
+}
+
+/// With --hold nothing of the pod runs when the file is there.
+fn held(testbed: &Testbed) -> Result<()> {
+    need_daemon(testbed)?;
+    let (a, ..) = three(testbed)?;
+    let pod = checkpoint(a, "--hold")?;
+    let state = expect::state(a, &pod, "main")?;
+    expect::equal("state", state, ContainerState::ContainerRunning)?;
+    let message = expect::failure("exec", expect::exec(a, &pod, "main", &["true"]))?;
+    expect::contains("message", &message, &[FILE])?;
+    expect::equal(
+        "processes",
+        a.sh("pgrep -fc '[c]ount.new' || true")?.as_str(),
+        "0",
+    )?;
+    a.stop_pod(&pod, GRACE)?;
+    // Here again, from the file.
+    a.sh(&format!("mycedrive restore {FILE}"))?;
+    let again = a.run_pod(&web().annotation("mycedrive.io/restore-from", "web.myce"))?;
+    let now = count(a, &again, "/count")?;
+    ensure!(now > 5, "it began anew: {now}");
+    Ok(())
+}
+
+/// Refused by name; nothing of it runs.
+fn what_does_not_fit(testbed: &Testbed) -> Result<()> {
+    need_daemon(testbed)?;
+    let (a, ..) = three(testbed)?;
+    let pod = checkpoint(a, "")?;
+    a.stop_pod(&pod, GRACE)?;
+    a.sh(&format!("mycedrive restore {FILE}"))?;
+    let wider = Container::new("main", "busybox", &["sh", "-c", COUNT]).capability("NET_ADMIN");
+    let image = Container::new("main", "python", &["sh", "-c", COUNT]);
+    let cases = [
+        ("more rights", wider, "CAP_NET_ADMIN"),
+        ("another image", image, "was made from image"),
+    ];
+    let refused = |what: &str, pod: &Pod, named: &str| {
+        let message = expect::failure(what, a.run_pod(pod))?;
+        expect::contains(what, &message, &[named])?;
+        expect::equal(
+            "processes",
+            a.sh("pgrep -fc '[c]ount.new' || true")?.as_str(),
+            "0",
+        )
+    };
+    for (what, container, named) in cases {
+        let pod = Pod::new("shop", "web")
+            .annotation("mycedrive.io/restore-from", "web.myce")
+            .with(container);
+        refused(what, &pod, named)?;
+    }
+    let out = web().annotation("mycedrive.io/restore-from", "../shop/web.myce");
+    refused("a path", &out, "restore-from")?;
+
+    // Damaged: by the command, and by the daemon for one that was put there past the command.
+    let damage =
+        "s=$(stat -c %s {}); printf X | dd of={} bs=1 seek=$((s-100)) conv=notrunc status=none";
+    a.sh(&damage.replace("{}", FILE))?;
+    let message = expect::failure("restore", a.sh(&format!("mycedrive restore {FILE}")))?;
+    expect::contains("message", &message, &[FILE])?;
+    a.sh(&format!(
+        "cp {FILE} /var/lib/mycedrive/archives/shop/web.myce"
+    ))?;
+    let damaged = web().annotation("mycedrive.io/restore-from", "web.myce");
+    refused("a damaged archive", &damaged, "web.myce")
+}
+
+/// A task that `ctr` made, under the same id on another node.
+fn task(testbed: &Testbed) -> Result<()> {
+    need_daemon(testbed)?;
+    let (a, b, _) = three(testbed)?;
+    let ctr = |node: &Node, text: &str| node.sh(&format!("ctr -n k8s.io {text}"));
+    let run = |more: &str| {
+        format!(
+            "run -d --runtime io.containerd.mycedrive.v2 {more} localhost/busybox:1 lone \
+             sh -c '{COUNT}'"
+        )
+    };
+    let now = |node: &Node| -> Result<u64> {
+        Ok(ctr(node, "task exec --exec-id look lone cat /count")?.parse()?)
+    };
+    let result = (|| {
+        ctr(a, &run(""))?;
+        expect::soon("the count", 10, || Ok(now(a).is_ok_and(|now| now > 5)))?;
+        a.sh(&format!(
+            "rm -f {FILE}; mycedrive checkpoint lone --output {FILE}"
+        ))?;
+        let at = now(a)?;
+        std::fs::copy(a.path(FILE), b.path(FILE))?;
+        b.sh(&format!("mycedrive restore {FILE} --name lone"))?;
+        ctr(b, &run("--annotation mycedrive.io/restore-from=lone"))?;
+        let there = now(b)?;
+        ensure!((5..at + 100).contains(&there), "{there} on B, {at} on A");
+        expect::soon("it counts on", 5, || Ok(now(b)? > there))
+    })();
+    for node in [a, b] {
+        node.sh("ctr -n k8s.io task rm -f lone || true; ctr -n k8s.io containers rm lone || true")?;
+    }
+    result
+}

@@ -1,0 +1,45 @@
+//! `descriptors.json`, by which runc tells CRIU what becomes of a container's standard streams.
+//!
+//! runc writes the targets of the first process's descriptors 0 to 2 into the image, and at a
+//! restore hands entry number N of the list to the processes as descriptor N of its own
+//! (runc's `libcontainer/criu_linux.go`). A longer list would hand out whatever runc has open.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use crate::EngineError;
+
+/// Its name in the image directory.
+const FILE: &str = "descriptors.json";
+/// Standard input, output and error.
+const STREAMS: usize = 3;
+/// Largest file that is read, in bytes: three paths.
+const LARGEST: u64 = 64 << 10;
+
+/// Refuses a list that names more than the standard streams.
+pub(super) fn check(image_dir: &Path) -> Result<(), EngineError> {
+    let path = image_dir.join(FILE);
+    let mut text = Vec::new();
+    File::open(&path)
+        .map_err(EngineError::io("open", &path))?
+        .take(LARGEST)
+        .read_to_end(&mut text)
+        .map_err(EngineError::io("read", &path))?;
+    let damaged = |problem| EngineError::DamagedImage {
+        path: path.clone(),
+        problem,
+    };
+    let streams: Vec<String> =
+        serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
+    if streams.len() > STREAMS {
+        return Err(damaged(format!(
+            "it lists {} descriptors; a container has {STREAMS} standard streams",
+            streams.len()
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,359 @@
+//! Makes an archive of a pod that runs here.
+//!
+//! Volumes and root layers are written once while the pod runs; then it is frozen, what changed
+//! since is written behind, and its memory. Then it goes on, or with `hold` stays where it is:
+//! reported as running, without processes, until it is deleted.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use mycedrive_proto::migration::CopyRequest;
+use mycedrive_proto::shim::{Container, ContainerState, DescribeReply, Role};
+use mycedrive_transfer::{FrameWriter, Options, TreeId, send_images};
+
+use super::{ContainerHeader, Header};
+use crate::app::Shared;
+use crate::error::{Error, Result};
+use crate::shims::{Shim, app_containers};
+use crate::source::Trees;
+use crate::units::show_bytes;
+use crate::{confinement, files, machine};
+
+/// Name of the section with the memory.
+pub const IMAGES: &str = "images";
+/// Beginning of the ids under which a shim is asked to freeze for an archive.
+const ID: &str = "checkpoint-";
+/// How often a shim that does not answer is asked again to let a pod go on.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Writes the archive of the pod `NAMESPACE/NAME`, or of a task that `ctr` made, to a new file.
+/// Whatever fails, the pod goes on and there is no file.
+pub async fn checkpoint(app: &Shared, target: &str, output: &Path, hold: bool) -> Result<String> {
+    if !output.is_absolute() || output.symlink_metadata().is_ok() {
+        return Err(Error::Refused(format!(
+            "{}: an archive needs an absolute path at which nothing is yet",
+            output.display()
+        )));
+    }
+    let (shim, pod) = find(app, target).await?;
+    let obstacles = shim.preflight(true).await?;
+    if !obstacles.is_empty() {
+        let text = format!(
+            "{target} cannot be checkpointed now: {}",
+            obstacles.join("; ")
+        );
+        return Err(Error::Refused(text));
+    }
+    let id = format!("{ID}{}", uuid::Uuid::new_v4());
+    let images = app.config.images_of(&id);
+    let partial = partial(output);
+    let task = Task {
+        app,
+        shim,
+        pod,
+        id,
+        images: images.clone(),
+        partial: partial.clone(),
+    };
+    let made = task.run(hold, output).await;
+    let _ = fs::remove_dir_all(&images);
+    if made.is_err() {
+        let _ = fs::remove_file(&partial);
+    }
+    let (bytes, milliseconds) = made?;
+    let then = if hold {
+        "held: delete it where it shall not run any more"
+    } else {
+        "going on"
+    };
+    Ok(format!(
+        "{}: {}, frozen for {milliseconds} ms; {target} is {then}",
+        output.display(),
+        show_bytes(bytes)
+    ))
+}
+
+/// At start: a pod that a daemon before had frozen for an archive goes on. The archive was not
+/// complete, or it would be held.
+pub async fn recover(app: &Shared) {
+    for (shim, pod) in app.shims.list().await {
+        let frozen = pod.containers.iter().any(|container| {
+            container.state.enum_value_or_default() == ContainerState::CONTAINER_STATE_FROZEN
+        });
+        if frozen
+            && pod.migration_id.starts_with(ID)
+            && pod.role.enum_value_or_default() == Role::ROLE_SOURCE
+        {
+            tracing::warn!(migration = %pod.migration_id, "a checkpoint was cut off; the pod goes on");
+            resume(app, &shim, &pod.migration_id).await;
+        }
+    }
+}
+
+struct Task<'a> {
+    app: &'a Shared,
+    shim: Shim,
+    pod: DescribeReply,
+    id: String,
+    images: PathBuf,
+    partial: PathBuf,
+}
+
+impl Task<'_> {
+    /// Size of the file, and for how long the pod stood still.
+    async fn run(&self, hold: bool, output: &Path) -> Result<(u64, u128)> {
+        let containers = app_containers(&self.pod);
+        let running: Vec<&Container> = containers
+            .values()
+            .copied()
+            .filter(|one| state(one) == ContainerState::CONTAINER_STATE_RUNNING)
+            .collect();
+        if running.is_empty() {
+            return Err(Error::Refused("no container of it runs".to_owned()));
+        }
+        let mut trees = Trees::of(&running);
+        let (trees, tree_bytes) = blocking(move || {
+            let bytes = trees.measure();
+            Ok((trees, bytes))
+        })
+        .await?;
+        let header = self.header(&containers, &trees, tree_bytes).await?;
+        self.room(&header)?;
+        files::make_private_dir(&self.app.config.image_dir)?;
+
+        let partial = self.partial.clone();
+        let (mut trees, mut out) = blocking(move || begin(&partial, &header, trees)).await?;
+
+        let limit = self.app.config.migration.step_timeout;
+        let since = std::time::Instant::now();
+        if let Err(error) = self.shim.freeze(&self.id, false, limit).await {
+            // It may be frozen nevertheless, if the answer was late.
+            resume(self.app, &self.shim, &self.id).await;
+            return Err(error);
+        }
+        let pids: BTreeMap<String, i32> = running
+            .iter()
+            .map(|one| (one.name.clone(), one.pid))
+            .collect();
+        let done = Arc::new(AtomicBool::new(false));
+        let dumping = async {
+            let dumped = self.shim.dump(&self.id, &self.images, limit).await;
+            done.store(true, Ordering::Release);
+            dumped
+        };
+        let (folder, ended) = (self.images.clone(), done.clone());
+        let writing = blocking(move || {
+            trees.last(&mut out, &pids)?;
+            let id = TreeId::new(IMAGES).map_err(failed)?;
+            files::make_private_dir(&folder)?;
+            send_images(&mut out, &id, &folder, || ended.load(Ordering::Acquire))
+                .map_err(failed)?;
+            Ok(out)
+        });
+        let (dumped, written) = tokio::join!(dumping, writing);
+        let frozen = dumped.and(written);
+        if hold {
+            let kept = match frozen {
+                Ok(out) => self.keep(out, output).await,
+                Err(error) => Err(error),
+            };
+            let Ok(bytes) = kept else {
+                resume(self.app, &self.shim, &self.id).await;
+                return kept.map(|bytes| (bytes, 0));
+            };
+            let place = output.display().to_string();
+            // The archive is durable: from here on the pod is in the file.
+            self.shim.discard(&self.id, &place, limit).await?;
+            return Ok((bytes, since.elapsed().as_millis()));
+        }
+        resume(self.app, &self.shim, &self.id).await;
+        let stood = since.elapsed().as_millis();
+        Ok((self.keep(frozen?, output).await?, stood))
+    }
+
+    /// Ends the stream and gives the file its name, durably.
+    async fn keep(&self, out: FrameWriter<File>, output: &Path) -> Result<u64> {
+        let (partial, output) = (self.partial.clone(), output.to_owned());
+        blocking(move || {
+            let (file, _) = out.finish().map_err(failed)?;
+            let io = |what| Error::io(what, &output);
+            file.sync_all().map_err(io("cannot sync"))?;
+            let bytes = file.metadata().map_err(io("cannot look at"))?.len();
+            fs::hard_link(&partial, &output).map_err(io("cannot make"))?;
+            fs::remove_file(&partial).map_err(io("cannot finish"))?;
+            let folder = output.parent().unwrap_or(Path::new("/"));
+            File::open(folder)
+                .and_then(|folder| folder.sync_all())
+                .map_err(Error::io("cannot sync", folder))?;
+            Ok(bytes)
+        })
+        .await
+    }
+
+    async fn header(
+        &self,
+        containers: &BTreeMap<&str, &Container>,
+        trees: &Trees,
+        tree_bytes: u64,
+    ) -> Result<Header> {
+        let mut listed = vec![];
+        let mut memory = 0;
+        for (name, container) in containers {
+            let described = trees.describe(name);
+            let runs = state(container) == ContainerState::CONTAINER_STATE_RUNNING;
+            if runs {
+                memory += machine::memory_of(container.pid);
+            }
+            let digest = self
+                .app
+                .digests
+                .of_container(&self.pod.containerd_namespace, &container.id);
+            listed.push(ContainerHeader {
+                name: (*name).to_owned(),
+                image: container.image.clone(),
+                image_digest: digest.await?,
+                exit_code: (!runs).then_some(container.exit_code),
+                engine: container.engine.clone(),
+                confinement: confinement::canonical(&container.confinement),
+                trees: described.names,
+                tree_bytes: described.bytes,
+                layers: described.layers.into_iter().collect(),
+            });
+        }
+        let pod = if self.pod.pod_name.is_empty() {
+            &self.pod.sandbox_id
+        } else {
+            &self.pod.pod_name
+        };
+        Ok(Header {
+            created: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| since.as_secs()),
+            node: self.app.config.node_name.clone(),
+            namespace: self.pod.pod_namespace.clone(),
+            pod: pod.clone(),
+            criu_version: machine::criu_version().await,
+            architecture: std::env::consts::ARCH.to_owned(),
+            kernel: machine::kernel(),
+            cpu_features: machine::cpu_features(),
+            containers: listed,
+            memory_bytes: memory,
+            tree_bytes,
+        })
+    }
+
+    /// Enough for images and archive, before anything stands still.
+    fn room(&self, header: &Header) -> Result<()> {
+        let images = &self.app.config.image_dir;
+        files::make_private_dir(images)?;
+        let folder = self.partial.parent().unwrap_or(Path::new("/"));
+        let all = header.memory_bytes + header.tree_bytes;
+        for (place, needed) in [(images.as_path(), header.memory_bytes), (folder, all)] {
+            let needed = needed + needed / 8 + (16 << 20);
+            let free = machine::free_space(place)?;
+            if free < needed {
+                return Err(Error::Refused(format!(
+                    "{} free in {}, about {} are needed",
+                    show_bytes(free),
+                    place.display(),
+                    show_bytes(needed)
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The header, and everything but memory while the pod runs.
+fn begin(partial: &Path, header: &Header, mut trees: Trees) -> Result<(Trees, FrameWriter<File>)> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(partial)
+        .map_err(Error::io("cannot make", partial))?;
+    let head = header.encode().map_err(|problem| Error::Archive {
+        path: partial.to_owned(),
+        problem,
+    })?;
+    file.write_all(&head)
+        .map_err(Error::io("cannot write", partial))?;
+    let mut out = FrameWriter::new(file, &Options::default()).map_err(failed)?;
+    let all = trees.ids();
+    let everything = CopyRequest {
+        trees: all.clone(),
+        anew: all,
+        ..CopyRequest::default()
+    };
+    trees.live(&mut out, &everything)?;
+    Ok((trees, out))
+}
+
+/// The shim of a pod, or of a task that `ctr` made.
+async fn find(app: &Shared, target: &str) -> Result<(Shim, DescribeReply)> {
+    if let Some((namespace, name)) = target.split_once('/') {
+        return app.shims.find(namespace, name, &app.config.node_name).await;
+    }
+    for (shim, pod) in app.shims.list().await {
+        if pod.pod_name.is_empty() && pod.sandbox_id == target {
+            return Ok((shim, pod));
+        }
+        if let Some(container) = pod.containers.iter().find(|one| one.id == target) {
+            return Err(Error::Refused(format!(
+                "container {} belongs to a pod, whose containers share too much to go alone: \
+                 checkpoint {}/{}",
+                container.name, pod.pod_namespace, pod.pod_name
+            )));
+        }
+    }
+    Err(Error::Refused(format!(
+        "{target}: no pod (NAMESPACE/NAME) or task (its id) of this node; `mycedrive ps` lists them"
+    )))
+}
+
+/// Asks until the pod goes on, or is gone.
+async fn resume(app: &Shared, shim: &Shim, id: &str) {
+    let limit = app.config.migration.step_timeout;
+    while let Err(error) = shim.resume(id, limit).await {
+        let known = app.shims.connect(shim.sandbox()).await;
+        let described = match &known {
+            Ok(shim) => shim.describe().await.ok(),
+            Err(_) => None,
+        };
+        if described.is_none_or(|pod| pod.migration_id != id) {
+            tracing::info!(migration = id, %error, "nothing to let go on");
+            return;
+        }
+        tracing::error!(migration = id, %error, "the pod stands still; asking again");
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+fn state(container: &Container) -> ContainerState {
+    container.state.enum_value_or_default()
+}
+
+fn partial(output: &Path) -> PathBuf {
+    let mut name = output.as_os_str().to_owned();
+    name.push(".partial");
+    PathBuf::from(name)
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::Failed(error.to_string()))?
+}
+
+#[allow(clippy::needless_pass_by_value)]
+fn failed(error: mycedrive_transfer::Error) -> Error {
+    Error::Failed(error.to_string())
+}
