@@ -9,8 +9,8 @@ use proptest::prelude::*;
 
 use crate::wire::{Attributes, ChunkReader, ChunkWriter, Frame, MAX_FRAME, MAX_PATH, Time};
 use crate::{
-    Budget, Error, FrameReader, FrameWriter, Options, Result, Round, Section, TreeId, TreeReceiver,
-    TreeSender, receive_images, send_images,
+    Budget, Error, FrameReader, FrameWriter, Options, Result, Round, Section, Survey, TreeId,
+    TreeReceiver, TreeSender, receive_images, send_images,
 };
 
 /// A root with neighbours that must stay as they are.

@@ -42,7 +42,12 @@ pub async fn checkpoint(app: &Shared, target: &str, output: &Path, hold: bool) -
         )));
     }
     let (shim, pod) = find(app, target).await?;
-    let obstacles = shim.preflight(true).await?;
+    let mut obstacles = shim.preflight(true).await?;
+    // A task is no pod and cannot move, which does not matter here.
+    if !pod.pod_name.is_empty() {
+        let all = pod.containers.iter();
+        obstacles.extend(all.flat_map(|container| container.not_migratable.clone()));
+    }
     if !obstacles.is_empty() {
         let text = format!(
             "{target} cannot be checkpointed now: {}",
@@ -219,7 +224,11 @@ impl Task<'_> {
                 image: container.image.clone(),
                 image_digest: digest.await?,
                 exit_code: (!runs).then_some(container.exit_code),
-                engine: container.engine.clone(),
+                // "none" says that it cannot move; what makes the images is CRIU all the same.
+                engine: match container.engine.as_str() {
+                    "none" if runs => "criu".to_owned(),
+                    other => other.to_owned(),
+                },
                 confinement: confinement::canonical(&container.confinement),
                 trees: described.names,
                 tree_bytes: described.bytes,

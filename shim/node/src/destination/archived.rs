@@ -203,7 +203,9 @@ impl Task {
         let mut places = std::mem::take(&mut self.places);
         let began = Instant::now();
         let read = tokio::task::spawn_blocking(move || {
-            let bytes = places.receive(archive.stream(), Some(&images))?;
+            let bytes = places
+                .receive(archive.stream(), Some(&images))
+                .map_err(|error| Error::Failed(format!("archive {}: {error}", path.display())))?;
             let problem = |problem: ArchiveError| Error::Archive { path, problem };
             archive.finish().map_err(problem)?;
             Ok::<_, Error>((places, bytes))
