@@ -43,10 +43,18 @@ pub async fn checkpoint(app: &Shared, target: &str, output: &Path, hold: bool) -
     }
     let (shim, pod) = find(app, target).await?;
     let mut obstacles = shim.preflight(true).await?;
-    // A task is no pod and cannot move, which does not matter here.
-    if !pod.pod_name.is_empty() {
-        let all = pod.containers.iter();
-        obstacles.extend(all.flat_map(|container| container.not_migratable.clone()));
+    for container in app_containers(&pod).into_values() {
+        // A task is no pod and cannot move, which does not matter here.
+        if !pod.pod_name.is_empty() {
+            obstacles.extend(container.not_migratable.clone());
+        }
+        let runs = state(container) == ContainerState::CONTAINER_STATE_RUNNING;
+        if runs && container.engine != "criu" {
+            obstacles.push(format!(
+                "container {}: its engine is {}, an archive needs criu ({})",
+                container.name, container.engine, container.engine_why
+            ));
+        }
     }
     if !obstacles.is_empty() {
         let text = format!(
@@ -224,11 +232,7 @@ impl Task<'_> {
                 image: container.image.clone(),
                 image_digest: digest.await?,
                 exit_code: (!runs).then_some(container.exit_code),
-                // "none" says that it cannot move; what makes the images is CRIU all the same.
-                engine: match container.engine.as_str() {
-                    "none" if runs => "criu".to_owned(),
-                    other => other.to_owned(),
-                },
+                engine: container.engine.clone(),
                 confinement: confinement::canonical(&container.confinement),
                 trees: described.names,
                 tree_bytes: described.bytes,

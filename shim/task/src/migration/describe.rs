@@ -76,11 +76,7 @@ impl Migrator {
                 State::Exited(exit) => exit.code,
                 _ => 0,
             },
-            image: container
-                .spec
-                .annotation(annotation::IMAGE_NAME)
-                .unwrap_or_default()
-                .to_owned(),
+            image: container.image_name().to_owned(),
             engine: carrier
                 .engine
                 .map_or("none", |engine| engine.kind().name())
