@@ -42,7 +42,7 @@ impl Survey {
         match frame {
             Frame::MakeDir { .. } => self.directories += 1,
             Frame::Link { .. } => self.links += 1,
-            Frame::File { .. } => self.files += 1,
+            Frame::File { update, .. } => self.files += u64::from(!update),
             Frame::Data { bytes, .. } => self.bytes += bytes.len() as u64,
             Frame::Node { kind, device, .. } => match *kind {
                 libc::S_IFLNK => self.links += 1,
