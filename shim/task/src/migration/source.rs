@@ -322,8 +322,9 @@ impl Migrator {
         {
             warn!(%error, "earlier addresses stay until the pod goes");
         }
-        // Not waited for: a volume may be large. A parked pod's is still the only one.
-        if !parked {
+        // Not waited for: a volume may be large. Those of a pod that is parked or in a file are still the
+        // only ones.
+        if !parked && !in_a_file(&destination) {
             let pod = self.pod.clone();
             tokio::spawn(async move { volumes::remove_copies(&pod, &containers).await });
         }
@@ -447,6 +448,12 @@ impl Migrator {
             Err(error) => warn!(%error, "connections could not be reset"),
         }
     }
+}
+
+/// Whether the destination of a discard is an archive's path, not a node: the pod runs nowhere
+/// yet, so nothing of its volumes may go.
+fn in_a_file(destination: &str) -> bool {
+    Path::new(destination).is_absolute()
 }
 
 type Containers = Vec<Arc<Container>>;
