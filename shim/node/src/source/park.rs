@@ -40,7 +40,7 @@ async fn terminated(app: &Shared, sandbox: &str) -> Result<Parked> {
     }
     let shim = app.shims.connect(sandbox).await?;
     let pod = shim.describe().await?;
-    let obstacles = shim.preflight().await?;
+    let obstacles = shim.preflight(false).await?;
     if !obstacles.is_empty() {
         return Err(Error::Refused(obstacles.join("; ")));
     }
