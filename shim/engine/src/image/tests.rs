@@ -58,9 +58,12 @@ fn what_was_sealed_fits() {
     assert_eq!(manifest.files[1].bytes, 300_000);
 }
 
+/// A place in the manifest, what is put there, and what is to be said of it.
+type Case = (&'static str, Value, fn(&Misfit) -> bool);
+
 #[test]
 fn what_does_not_fit_is_named() {
-    let cases: [(&str, Value, fn(&Misfit) -> bool); 8] = [
+    let cases: [Case; 8] = [
         ("/format", json!(9), |m| {
             matches!(m, Misfit::Format { found: 9, .. })
         }),

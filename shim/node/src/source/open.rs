@@ -43,13 +43,12 @@ pub async fn open(app: &Shared, peer: &PeerInfo, request: OpenRequest) -> Result
         .copied()
         .filter(|one| runs(one))
         .collect();
-    let memory = match subject.parked() {
-        Some(parked) => machine::tree_size(&parked.images(app)),
-        None => {
-            let memory = running.iter().map(|one| machine::memory_of(one.pid)).sum();
-            has_room(app, memory)?;
-            memory
-        }
+    let memory = if let Some(parked) = subject.parked() {
+        machine::tree_size(&parked.images(app))
+    } else {
+        let memory = running.iter().map(|one| machine::memory_of(one.pid)).sum();
+        has_room(app, memory)?;
+        memory
     };
     let migration = match known {
         Some(migration) => migration,

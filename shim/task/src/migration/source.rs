@@ -108,15 +108,15 @@ impl Migrator {
                 return Err(error);
             }
         };
-        let noted = suspends(&containers).and_then(|engine| match engine {
-            // The daemon cannot dump what this shim's engine suspends: it would be ended.
-            Some(_) => Ok(()),
-            None => {
-                let all = self.pod.containers();
-                let sandbox = all.iter().find(|container| container.is_sandbox);
-                left::note(&id, keep, frozen_at_ns, described, &containers, sandbox)
-                    .and_then(|note| left::write(self.sandbox(), &note))
+        let noted = suspends(&containers).and_then(|engine| {
+            if engine.is_some() {
+                // The daemon cannot dump what this shim's engine suspends: it would be ended.
+                return Ok(());
             }
+            let all = self.pod.containers();
+            let sandbox = all.iter().find(|container| container.is_sandbox);
+            left::note(&id, keep, frozen_at_ns, described, &containers, sandbox)
+                .and_then(|note| left::write(self.sandbox(), &note))
         });
         if let Err(error) = noted {
             warn!(migration = %id, %error, "the pod is lost if this shim dies while it is frozen");
