@@ -1,8 +1,8 @@
 //! A pod in a file: its containers' memory, root layers and volumes.
 //!
-//! - [`header`]: what the file says of itself; [`reader`]: a file that is opened; [`survey`]: all of
+//! - `header`: what the file says of itself; `reader`: a file that is opened; `survey`: all of
 //!   it, read without storing anything.
-//! - [`checkpoint`] makes one of a pod that runs here.
+//! - `checkpoint` makes one of a pod that runs here.
 //! - [`store`]: where archives lie from which pods are restored. The restore itself is
 //!   `destination::archived`: an archive takes the place of the source node.
 //!

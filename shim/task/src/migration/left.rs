@@ -1,7 +1,7 @@
 //! What remains when a shim dies while its pod is frozen.
 //!
 //! containerd then calls this program's `delete`, which ends what a dead shim leaves. Frozen
-//! processes are the only copy of the pod, though: [`write`] notes them down, `delete` leaves
+//! processes are the only copy of the pod, though: [`write()`] notes them down, `delete` leaves
 //! alone what is noted, and the node daemon dumps them or, once the pod runs elsewhere, ends
 //! them. They never run here again: nobody would look after them.
 
