@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::choice::choose_for_image;
-use super::source::{connections, wait_empty};
+use super::groups::{connections, wait_empty};
 use super::state::{Check, Destination, DestinationStage, Migration};
 use super::{Migrator, blocking, hit, log_directory, plain_name, stopped};
 use crate::container::{Container, Launch, RestorePlan};

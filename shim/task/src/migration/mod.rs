@@ -6,7 +6,9 @@
 //! - [`start`] is what the Task API asks: whether a container waits, what became of it, where a
 //!   held pod runs. [`local`] is checkpoint and restore on this node alone. [`signals`] is what
 //!   becomes of a Kill while nothing of the pod may run; [`park`] of one that ends the pod.
-//! - [`choice`]: which engine carries a container.
+//! - [`choice`]: which engine carries a container; [`preflight`]: whether the pod could leave now;
+//!   [`groups`]: who stops containers together; [`volume`]: a layer of a volume of a pod that stands
+//!   still for it.
 //! - [`stopped`] is the proof that restored processes have not run; [`left`] is what remains of a
 //!   frozen pod when its shim dies.
 //! - [`describe`], [`confinement`], [`mounts`]: what runs here, for the daemons to compare.
@@ -16,10 +18,12 @@ mod confinement;
 mod daemon;
 mod describe;
 mod destination;
+mod groups;
 pub mod left;
 mod local;
 pub mod mounts;
 pub mod park;
+mod preflight;
 mod runner;
 mod service;
 mod signals;
@@ -27,6 +31,7 @@ mod source;
 mod start;
 mod state;
 mod stopped;
+mod volume;
 
 use std::collections::HashMap;
 use std::future::Future;

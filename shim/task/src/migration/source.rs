@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use mycedrive_engine::freezer::{self, Freezer};
-use mycedrive_engine::{Checkpoint, Connections, Engine, Purpose};
+use mycedrive_engine::{Checkpoint, Purpose, freezer};
 use mycedrive_handover::fault::FaultPoint;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
+use super::groups::{by_engine, connections, freezers, suspends, thaw_states, wait_empty};
 use super::state::{Check, Dumped, Migration, Source, SourceStage};
 use super::{Migrator, blocking, hit, left, log_directory, plain_name, target};
 use crate::container::Container;
@@ -22,54 +22,8 @@ use crate::volumes;
 
 /// How long a freeze waits for execs (probes) to end. New ones are refused meanwhile.
 const EXEC_PATIENCE: Duration = Duration::from_secs(2);
-/// How long killed processes may take to be gone.
-const KILL_PATIENCE: Duration = Duration::from_secs(10);
 
 impl Migrator {
-    /// What stands in the way of a migration now, or of a checkpoint that leaves addresses and
-    /// connections where they are (`stays`). Changes nothing.
-    pub(super) async fn preflight(self: Arc<Self>, stays: bool) -> Result<Vec<String>> {
-        let mut found = Vec::new();
-        if self.netns().is_none() && !stays {
-            found.push(
-                "the pod uses the host's network, whose addresses cannot move; set \
-                 hostNetwork: false"
-                    .to_owned(),
-            );
-        }
-        for container in self.apps() {
-            let name = &container.name;
-            match container.init.state() {
-                State::Running => {}
-                State::Exited(_) | State::Deleted => continue,
-                other => {
-                    found.push(format!("container {name} is {}", other.name()));
-                    continue;
-                }
-            }
-            let execs = *container.running_execs().borrow();
-            if execs > 0 {
-                found.push(format!(
-                    "container {name} has {execs} exec session(s), which cannot move; end them"
-                ));
-            }
-            let engine = match container.engine() {
-                Ok(engine) => engine,
-                Err(error) => {
-                    found.push(error.to_string());
-                    continue;
-                }
-            };
-            if let Err(error) = engine.capabilities().await {
-                found.push(error.to_string());
-            }
-            let target = target(&container);
-            let pid = container.init.pid();
-            found.extend(blocking(move || Ok(engine.obstacles(&target, pid)?)).await?);
-        }
-        Ok(found)
-    }
-
     /// Locks the network and freezes all containers. Returns when the last one stood still.
     pub(super) async fn freeze(self: Arc<Self>, id: String, keep: bool) -> Result<u64> {
         let _step = self.pod.migration.step.lock().await;
@@ -333,61 +287,8 @@ impl Migrator {
         hit(FaultPoint::ShimSourceAfterDiscard).await
     }
 
-    /// Copies the live upper of a volume while the pod stands still. Returns for how many
-    /// milliseconds it did.
-    pub(super) async fn checkpoint_volume(
-        self: Arc<Self>,
-        container: String,
-        destination: String,
-        out: PathBuf,
-    ) -> Result<u64> {
-        let _step = self.pod.migration.step.lock().await;
-        let containers = self.running()?;
-        let chosen = containers.iter().find(|one| one.name == container);
-        let volume = chosen
-            .into_iter()
-            .flat_map(|one| one.volumes())
-            .find(|volume| volume.destination == destination);
-        let volume = volume.ok_or_else(|| {
-            Error::NotFound(format!(
-                "volume {destination} of a running container {container}"
-            ))
-        })?;
-        if let Some(reason) = volume.plain_because {
-            return Err(Error::Precondition(format!(
-                "volume {destination} is no stack, so it has no layer to copy: {reason}"
-            )));
-        }
-        let upper = mycedrive_volume::layers(Path::new(&volume.volume))?.pop();
-        let upper = upper.ok_or_else(|| Error::NotFound("the upper".to_owned()))?;
-        let freezers = freezers(&containers)?;
-        for (index, container) in containers.iter().enumerate() {
-            let _op = container.init.op.lock().await;
-            if let Err(error) = container.init.step(Step::Freeze) {
-                thaw_states(&containers[..index]);
-                return Err(error);
-            }
-        }
-        let begin = Instant::now();
-        let copied = blocking(move || {
-            let copied = freezer::freeze_all(&freezers)
-                .map_err(Error::from)
-                .and_then(|()| {
-                    mycedrive_transfer::access::copy_tree(&upper, &out)
-                        .map_err(|error| Error::Unavailable(error.to_string()))
-                });
-            freezer::thaw_all(&freezers)?;
-            copied
-        })
-        .await;
-        thaw_states(&containers);
-        self.deliver_signals();
-        copied?;
-        Ok(begin.elapsed().as_millis() as u64)
-    }
-
     /// The containers that a freeze takes. Those that ended stay behind.
-    fn running(&self) -> Result<Vec<Arc<Container>>> {
+    pub(super) fn running(&self) -> Result<Vec<Arc<Container>>> {
         let mut running = Vec::new();
         for container in self.apps() {
             match container.init.state() {
@@ -456,33 +357,6 @@ fn in_a_file(destination: &str) -> bool {
     Path::new(destination).is_absolute()
 }
 
-type Containers = Vec<Arc<Container>>;
-
-/// Those that their engine suspends itself, and those that are frozen by their control group.
-fn by_engine(containers: &[Arc<Container>]) -> Result<(Containers, Containers)> {
-    let (mut suspended, mut frozen) = (Vec::new(), Vec::new());
-    for container in containers {
-        let list = if container.engine()?.suspends() {
-            &mut suspended
-        } else {
-            &mut frozen
-        };
-        list.push(container.clone());
-    }
-    Ok((suspended, frozen))
-}
-
-/// The engine that suspends the processes of one of these, and of all its other ones in the pod.
-fn suspends(containers: &[Arc<Container>]) -> Result<Option<Arc<dyn Engine>>> {
-    for container in containers {
-        let engine = container.engine()?;
-        if engine.suspends() {
-            return Ok(Some(engine));
-        }
-    }
-    Ok(None)
-}
-
 /// As long as this lives no container of the pod starts.
 struct Freezing<'a>(&'a AtomicBool);
 
@@ -497,48 +371,6 @@ impl Drop for Freezing<'_> {
     fn drop(&mut self) {
         self.0.store(false, Ordering::SeqCst);
     }
-}
-
-fn freezers(containers: &[Arc<Container>]) -> Result<Vec<Freezer>> {
-    containers
-        .iter()
-        .map(|container| Ok(Freezer::of_process(container.init.pid())?))
-        .collect()
-}
-
-fn thaw_states(containers: &[Arc<Container>]) {
-    for container in containers {
-        if let Err(error) = container.init.step(Step::Thaw) {
-            // It was killed meanwhile.
-            info!(%error, "not running again");
-        }
-    }
-}
-
-pub(super) fn connections(keep: bool) -> Connections {
-    if keep {
-        Connections::Keep
-    } else {
-        Connections::Close
-    }
-}
-
-/// Whether the groups became empty in time.
-pub(super) fn wait_empty(freezers: &[Freezer]) -> bool {
-    let deadline = Instant::now() + KILL_PATIENCE;
-    let empty = |freezer: &Freezer| freezer.processes().is_ok_and(|all| all.is_empty());
-    // A group that is gone cannot be listed.
-    let gone = |freezer: &Freezer| !freezer.directory().exists();
-    while Instant::now() < deadline {
-        if freezers
-            .iter()
-            .all(|freezer| gone(freezer) || empty(freezer))
-        {
-            return true;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    false
 }
 
 fn remove_directory(path: &Path) -> Result<()> {
