@@ -61,6 +61,7 @@ unsafe impl GlobalAlloc for Arena {
         })
     }
 
+    // SAFETY: only the address is compared; the block itself is not touched.
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         self.with(|(next, _)| {
             if block.addr() + layout.size() == *next {

@@ -29,6 +29,7 @@ pub(crate) struct Descriptor {
 /// `RTLD_NEXT` of dlfcn.h.
 pub(crate) const NEXT: *mut c_void = -1isize as *mut c_void;
 
+// SAFETY: the declarations are those of DMTCP's dmtcp.h.
 unsafe extern "C" {
     pub(crate) fn dmtcp_register_plugin(descriptor: Descriptor);
     pub(crate) fn dmtcp_dlsym(handle: *mut c_void, symbol: *const c_char) -> *mut c_void;
