@@ -8,7 +8,7 @@ use mycedrive_integration::workload::redis;
 use mycedrive_integration::{Node, Testbed};
 
 use super::moment::{self, Before};
-use super::outcome::{Outcome, check, end_client, settle};
+use super::outcome::{Outcome, end_client, settled};
 use crate::expect;
 use crate::world::Scenario;
 
@@ -113,8 +113,7 @@ fn image_damaged_on_b(testbed: &Testbed) -> Result<()> {
 }
 
 fn ended_on_a(testbed: &Testbed, before: Before<'_>) -> Result<()> {
-    let outcome = settle(testbed, &before.source, None)?;
-    check(testbed, outcome, &before.source, None, before.counter)?;
+    let outcome = settled(testbed, &before, None)?;
     expect::equal("outcome", outcome, Outcome::RolledBack)?;
     end_client(before.client, true)
 }

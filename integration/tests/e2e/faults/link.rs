@@ -7,7 +7,7 @@ use mycedrive_handover::fault::FaultPoint;
 use mycedrive_integration::Testbed;
 
 use super::moment;
-use super::outcome::{Outcome, answers, check, end_client, settle};
+use super::outcome::{Outcome, answers, check, end_client, settled};
 use crate::expect;
 use crate::world::Scenario;
 
@@ -71,14 +71,7 @@ fn before_the_offer(testbed: &Testbed, point: FaultPoint, up: bool) -> Result<()
         })?;
         before.b.set_link(true)?;
     }
-    let outcome = settle(testbed, &before.source, arrived.as_ref())?;
-    check(
-        testbed,
-        outcome,
-        &before.source,
-        arrived.as_ref(),
-        before.counter,
-    )?;
+    let outcome = settled(testbed, &before, arrived.as_ref())?;
     if !up {
         expect::equal("outcome", outcome, Outcome::RolledBack)?;
     }
@@ -100,14 +93,7 @@ fn after_the_offer(testbed: &Testbed) -> Result<()> {
     })?
     .ok();
     before.b.set_link(true)?;
-    let outcome = settle(testbed, &before.source, arrived.as_ref())?;
-    check(
-        testbed,
-        outcome,
-        &before.source,
-        arrived.as_ref(),
-        before.counter,
-    )?;
+    let outcome = settled(testbed, &before, arrived.as_ref())?;
     expect::equal("outcome", outcome, Outcome::Completed)?;
     end_client(before.client, true)
 }
@@ -128,14 +114,7 @@ fn after_run_and_up_again(testbed: &Testbed) -> Result<()> {
     })?
     .context("the pod runs on B whatever A knows")?;
     before.b.set_link(true)?;
-    let outcome = settle(testbed, &before.source, Some(&arrived))?;
-    check(
-        testbed,
-        outcome,
-        &before.source,
-        Some(&arrived),
-        before.counter,
-    )?;
+    let outcome = settled(testbed, &before, Some(&arrived))?;
     expect::equal("outcome", outcome, Outcome::Completed)?;
     expect::soon("the end of Redis on A", 20, || {
         Ok(before.a.sh("pgrep -x redis-server | wc -l")? == "0")

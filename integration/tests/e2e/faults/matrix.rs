@@ -7,7 +7,7 @@ use mycedrive_handover::fault::FaultPoint;
 use mycedrive_integration::{Node, Testbed};
 
 use super::moment;
-use super::outcome::{Outcome, check, end_client, settle};
+use super::outcome::{Outcome, end_client, settled};
 use super::table;
 use crate::expect;
 use crate::world::{Scenario, Skip};
@@ -75,14 +75,7 @@ fn kill_at(testbed: &Testbed, point: FaultPoint) -> Result<()> {
         );
     }
     let arrived = arrived.ok();
-    let outcome = settle(testbed, &before.source, arrived.as_ref())?;
-    check(
-        testbed,
-        outcome,
-        &before.source,
-        arrived.as_ref(),
-        before.counter,
-    )?;
+    let outcome = settled(testbed, &before, arrived.as_ref())?;
     let expected = expected(point);
     ensure!(
         expected.contains(&outcome),

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail, ensure};
 use mycedrive_integration::workload::client::Client;
 use mycedrive_integration::{Node, RunningPod, Testbed};
 
+use super::moment::Before;
 use crate::expect;
 use crate::world::three;
 
@@ -99,6 +100,17 @@ pub fn settle(
         }
         std::thread::sleep(Duration::from_millis(100));
     }
+}
+
+/// [`settle`], and the counter where the pod is did not go back.
+pub fn settled(
+    testbed: &Testbed,
+    before: &Before<'_>,
+    arrived: Option<&RunningPod>,
+) -> Result<Outcome> {
+    let outcome = settle(testbed, &before.source, arrived)?;
+    check(testbed, outcome, &before.source, arrived, before.counter)?;
+    Ok(outcome)
 }
 
 /// The counter where the pod is did not go back. A held pod is resolved as a person would.

@@ -8,7 +8,7 @@ use mycedrive_integration::workload::redis;
 use mycedrive_integration::{Node, Testbed};
 
 use super::moment;
-use super::outcome::{check, end_client, settle};
+use super::outcome::{end_client, settled};
 use crate::expect;
 use crate::world::Scenario;
 
@@ -52,14 +52,7 @@ fn killed(testbed: &Testbed, on: &str, program: &str) -> Result<()> {
         started.map_err(|_| anyhow::anyhow!("the thread that starts the pod panicked"))
     })?
     .ok();
-    let outcome = settle(testbed, &before.source, arrived.as_ref())?;
-    check(
-        testbed,
-        outcome,
-        &before.source,
-        arrived.as_ref(),
-        before.counter,
-    )?;
+    let outcome = settled(testbed, &before, arrived.as_ref())?;
     print!("{outcome} ");
     end_client(before.client, true)
 }
@@ -96,14 +89,7 @@ fn both_daemons(testbed: &Testbed, point: FaultPoint) -> Result<()> {
         })
     })?
     .ok();
-    let outcome = settle(testbed, &before.source, arrived.as_ref())?;
-    check(
-        testbed,
-        outcome,
-        &before.source,
-        arrived.as_ref(),
-        before.counter,
-    )?;
+    let outcome = settled(testbed, &before, arrived.as_ref())?;
     expect::equal("held", outcome.to_string() == "held", false)?;
     print!("{outcome} ");
     end_client(before.client, true)

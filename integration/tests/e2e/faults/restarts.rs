@@ -8,7 +8,7 @@ use mycedrive_integration::workload::redis;
 use mycedrive_integration::{ContainerState, Node, RunningPod, Testbed};
 
 use super::moment::{self, Before};
-use super::outcome::{Outcome, answers, check, end_client, settle};
+use super::outcome::{Outcome, answers, check, end_client, settled};
 use crate::expect;
 use crate::migration::{START_TIME, migrate};
 use crate::world::{Scenario, need_daemon, three};
@@ -176,14 +176,7 @@ fn containerd(testbed: &Testbed, side: &str, point: FaultPoint) -> Result<()> {
         ensure!(result.is_err(), "a call outlived containerd");
         as_kubelet_does(&before, &mut running)?;
     }
-    let outcome = settle(testbed, &before.source, Some(&running))?;
-    check(
-        testbed,
-        outcome,
-        &before.source,
-        Some(&running),
-        before.counter,
-    )?;
+    let outcome = settled(testbed, &before, Some(&running))?;
     end_client(before.client, true)?;
     expect::equal("outcome", outcome, Outcome::Completed)
 }
