@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use mycedrive_integration::{Container, Node, Pod, RunningPod, Testbed};
 
-use super::*;
+use super::{GRACE, empty_dir, fresh, is_stack, nothing_mounted};
 use crate::expect;
 use crate::migration::{client, finish, migrate};
 use crate::world::{Scenario, need_daemon, three};

@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use mycedrive_integration::{Container, Pod, Testbed};
 
-use super::*;
+use super::{GRACE, empty_dir, fresh, is_stack, nothing_mounted};
 use crate::expect;
 use crate::world::{Scenario, need_daemon, three};
 
