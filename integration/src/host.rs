@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use crate::run::{capture, last_lines, run};
 use crate::{Error, Result};
@@ -140,17 +140,34 @@ pub fn build_binaries(release: bool) -> Result<()> {
     if !root.join("Cargo.toml").is_file() || std::env::var_os("MYCEDRIVE_BIN_DIR").is_some() {
         return Ok(());
     }
-    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     // With the features of the whole workspace, as `cargo demo` and `cargo verify` are built: with those of one package
     // only, cargo would compile the dependencies again.
-    let mut command = Command::new(&cargo);
-    command.current_dir(&root);
+    let mut command = cargo(&root);
     // The libraries for those that are none of another program: the plugin, and CRIU's preload.
     command.args(["build", "--quiet", "--workspace", "--bins", "--lib"]);
     if release {
         command.arg("--release");
     }
     capture(&mut command)?.ok().map(drop)
+}
+
+/// Cargo, to be run in `root` as a shell would run it. What `cargo run` sets for its program is taken out:
+/// build scripts that look at it (ring's does) would be run anew, and all that depends on them compiled again.
+pub fn cargo(root: &Path) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(root).stdin(Stdio::null());
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(set_by_cargo) {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+/// See "Environment variables Cargo sets for crates" in Cargo's reference.
+fn set_by_cargo(variable: &str) -> bool {
+    const PREFIXES: [&str; 2] = ["CARGO_PKG_", "CARGO_MANIFEST_"];
+    variable == "OUT_DIR" || PREFIXES.iter().any(|prefix| variable.starts_with(prefix))
 }
 
 #[cfg(test)]

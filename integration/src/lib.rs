@@ -10,6 +10,7 @@
 //! `/run/mycedrive-testbed/NAME` and `/var/lib/mycedrive-testbed/NAME`. What a killed run left behind
 //! is therefore cleared by the next [`Testbed::start`] or [`Testbed::remove`] of that name.
 
+mod arguments;
 mod cgroup;
 mod cri;
 mod error;
@@ -23,9 +24,10 @@ mod run;
 mod testbed;
 pub mod workload;
 
+pub use arguments::arguments;
 pub use cri::{Attach, Container, ContainerState, Cri, ExecResult, Pod, RunningPod, proto};
 pub use error::{Error, Result};
-pub use host::{build_binaries, lacks_sys_resource, missing_privilege};
+pub use host::{build_binaries, cargo, lacks_sys_resource, missing_privilege};
 pub use image::Images;
 pub use node::{Containerd, Node, NodeKind};
 pub use run::Output;

@@ -161,7 +161,7 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .without_time()
         .init();
-    match run(Arguments::parse()) {
+    match run(Arguments::parse_from(mycedrive_integration::arguments())) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("testbed: {error:#}");

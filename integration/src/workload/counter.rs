@@ -17,6 +17,9 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(90);
 /// An address that is gone answers nothing; the service may be at another one meanwhile.
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
 
+/// A program that was just started may not listen yet.
+const FIRST_CONNECT: Duration = Duration::from_secs(10);
+
 /// Runs until `stop` exists, at most `limit`. One request at a time, `pace` apart.
 ///
 /// A connection that breaks is an error of the report; the client then connects again, as a
@@ -24,7 +27,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(300);
 /// file with the address, `IP:PORT`, read at each connect: what a name in DNS is to a real one.
 ///
 /// # Errors
-/// Only when the first connection cannot be made; everything later is in the report.
+/// Only when no first connection can be made for ten seconds; everything later is in the report.
 pub fn run(
     service: &Path,
     protocol: Protocol,
@@ -35,7 +38,7 @@ pub fn run(
 ) -> io::Result<Report> {
     let mut report = Report::default();
     let end = Instant::now() + limit;
-    let mut connection = connect(service, protocol)?;
+    let mut connection = first_connect(service, protocol)?;
     let mut last = None;
     while Instant::now() < end && !stop.exists() {
         match connection.increment(counter, last) {
@@ -63,6 +66,16 @@ pub fn run(
     }
     report.connections += 1;
     Ok(report)
+}
+
+fn first_connect(service: &Path, protocol: Protocol) -> io::Result<Connection> {
+    let until = Instant::now() + FIRST_CONNECT;
+    loop {
+        match connect(service, protocol) {
+            Err(_) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
+            result => return result,
+        }
+    }
 }
 
 fn connect(service: &Path, protocol: Protocol) -> io::Result<Connection> {

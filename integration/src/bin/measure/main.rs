@@ -90,7 +90,7 @@ fn main() -> Result<()> {
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .with_writer(std::io::stderr)
         .init();
-    let arguments = Arguments::parse();
+    let arguments = Arguments::parse_from(mycedrive_integration::arguments());
     if let Some(reason) = missing_privilege() {
         anyhow::bail!("benchmarks make nodes on this machine and need root: {reason}");
     }

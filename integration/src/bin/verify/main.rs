@@ -7,10 +7,11 @@ mod tally;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use mycedrive_integration::cargo;
 use tally::Tally;
 
 /// Runs all tests; the last line is `N passed, N failed, N skipped`.
@@ -22,7 +23,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
+    match run(&Arguments::parse_from(mycedrive_integration::arguments())) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("verify: {error:#}");
@@ -35,24 +36,23 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     // The programs that nodes run, from the same build as the tests.
     // All targets: without those of the tests, dependencies have other features and are compiled twice.
-    let built = cargo(&root, &["build", "--workspace", "--all-targets"])
+    let built = cargo(&root)
+        .args(["build", "--workspace", "--all-targets"])
         .status()
         .context("cannot run cargo")?;
     if !built.success() {
         println!("0 passed, 1 failed, 0 skipped");
         return Ok(ExitCode::FAILURE);
     }
-    let mut command = cargo(
-        &root,
-        &[
+    let mut command = cargo(&root);
+    command
+        .args([
             "test",
             "--workspace",
             "--no-fail-fast",
             "--",
             "--show-output",
-        ],
-    );
-    command
+        ])
         .args(&arguments.filter)
         .env("MYCEDRIVE_BIN_DIR", target_dir(&root).join("debug"));
     let mut child = command
@@ -78,12 +78,6 @@ fn run(arguments: &Arguments) -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
-}
-
-fn cargo(root: &Path, args: &[&str]) -> Command {
-    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(root).args(args).stdin(Stdio::null());
-    command
 }
 
 fn target_dir(root: &Path) -> PathBuf {
