@@ -1,46 +1,46 @@
-//! Compiles `shim/init`, which the crate embeds: a program without any library, for this target.
+//! Compiles what the crate embeds: `shim/init`, a program without any library, and
+//! `shim/criu-plugin`, a library that asks for no version of any other.
 //!
-//! Not a Cargo package: Cargo cannot link one binary of a workspace without a C library.
+//! Not Cargo packages: Cargo cannot link one target of a workspace without a C library.
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-const SOURCE: &str = "../init/src";
-
 fn main() {
-    println!("cargo::rerun-if-changed={SOURCE}");
-    let output = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join("init");
+    compile(
+        "../init/src",
+        "main.rs",
+        "init",
+        &[
+            "--crate-type=bin",
+            "-Crelocation-model=static",
+            "-Ctarget-feature=+crt-static",
+            "-Clink-args=-nostartfiles -nostdlib -static -no-pie",
+        ],
+    );
+    compile(
+        "../criu-plugin/src",
+        "lib.rs",
+        "criu_plugin",
+        &["--crate-type=cdylib", "-Clink-args=-nostartfiles -nostdlib"],
+    );
+}
+
+/// Compiles a folder's root file to `OUT_DIR/NAME`.
+fn compile(source: &str, root: &str, name: &str, arguments: &[&str]) {
+    println!("cargo::rerun-if-changed={source}");
+    let output = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default()).join(name);
     let mut rustc = Command::new(env::var_os("RUSTC").unwrap_or_else(|| "rustc".into()));
     rustc
-        .args([
-            "--edition",
-            "2024",
-            "--crate-type",
-            "bin",
-            "--crate-name",
-            "init",
-        ])
+        .args(["--edition", "2024", "--crate-name", name])
         .arg("--target")
         .arg(env::var_os("TARGET").unwrap_or_default())
-        .args([
-            "-C",
-            "panic=abort",
-            "-C",
-            "opt-level=2",
-            "-C",
-            "strip=symbols",
-        ])
-        .args([
-            "-C",
-            "relocation-model=static",
-            "-C",
-            "target-feature=+crt-static",
-        ])
-        .args(["-C", "link-args=-nostartfiles -nostdlib -static -no-pie"])
+        .args(["-Cpanic=abort", "-Copt-level=2", "-Cstrip=symbols"])
+        .args(arguments)
         .arg("-o")
         .arg(&output)
-        .arg(Path::new(SOURCE).join("main.rs"));
+        .arg(Path::new(source).join(root));
     if let Some(linker) = env::var_os("RUSTC_LINKER") {
         let mut option = std::ffi::OsString::from("linker=");
         option.push(linker);
@@ -49,7 +49,7 @@ fn main() {
     match rustc.status() {
         Ok(status) if status.success() => {}
         other => {
-            println!("cargo::error=shim/init cannot be compiled by {rustc:?}: {other:?}");
+            println!("cargo::error={source} cannot be compiled by {rustc:?}: {other:?}");
         }
     }
 }

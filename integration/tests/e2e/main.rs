@@ -15,6 +15,7 @@ mod migration;
 mod programs;
 mod refusal;
 mod runtime;
+mod shared;
 mod streams;
 mod testbed;
 mod variants;
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
         programs::all(),
         streams::all(),
         variants::all(),
+        shared::all(),
         refusal::all(),
         engine::all(),
         dmtcp::all(),

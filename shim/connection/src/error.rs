@@ -98,6 +98,19 @@ pub enum Error {
         /// Where.
         at: usize,
     },
+    /// A unix socket between containers that cannot be carried.
+    #[error(transparent)]
+    Unix(#[from] crate::unix::Problem),
+    /// One end of a connection between containers.
+    #[error("cannot {what} the unix socket that has inode {inode} on the source: {source}")]
+    End {
+        /// What was tried.
+        what: &'static str,
+        /// The socket; 0: all of them.
+        inode: u32,
+        /// The kernel's answer, or what does not fit.
+        source: io::Error,
+    },
     /// Sockets can only be read or made while nothing reaches them.
     #[error("the pod's network is not locked; lock it first")]
     NotLocked,
@@ -125,6 +138,15 @@ pub enum Error {
 }
 
 impl Error {
+    /// For `map_err`: what was tried with one end of a connection between containers.
+    pub(crate) fn end(what: &'static str, inode: u32) -> impl Fn(io::Error) -> Error {
+        move |source| Error::End {
+            what,
+            inode,
+            source,
+        }
+    }
+
     /// The errno of a netlink refusal.
     pub(crate) fn errno(&self) -> Option<i32> {
         match self {

@@ -2,6 +2,7 @@
 //! on the network namespace of the calling thread.
 
 pub(crate) mod diag;
+pub(crate) mod diag_unix;
 pub(crate) mod link;
 pub(crate) mod message;
 pub(crate) mod netlink;

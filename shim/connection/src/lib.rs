@@ -20,6 +20,7 @@
 //! Every call runs on a thread of its own that joins the namespace and ends; the caller's
 //! thread never changes its namespace. Calls block for about a millisecond.
 
+mod bytes;
 mod destination;
 mod device;
 mod error;
@@ -31,6 +32,7 @@ mod remember;
 pub mod repair;
 mod reply;
 mod source;
+pub mod unix;
 
 pub use device::{ROUTES, Route, Tun};
 pub use error::{Error, Result};

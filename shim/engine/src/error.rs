@@ -142,6 +142,9 @@ pub enum EngineError {
     /// The sockets of a pod under DMTCP.
     #[error("sockets of a pod under DMTCP: {0}")]
     Sockets(#[from] mycedrive_connection::Error),
+    /// Unix sockets between the containers of a pod.
+    #[error(transparent)]
+    Unix(mycedrive_connection::Error),
     /// Sockets that a migration would lose.
     #[error(
         "the pod has {count} socket(s) that cannot move: {socket}: {reason}; try again, or let \

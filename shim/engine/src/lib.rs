@@ -29,6 +29,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use serde_json::Value;
 
+pub use criu::ends::PodEnds;
 pub use error::EngineError;
 pub use runner::{Runner, StandardRunner};
 
@@ -111,6 +112,17 @@ pub struct Capabilities {
     pub version: String,
 }
 
+/// A container of a pod, for what containers share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The container's name.
+    pub name: String,
+    /// Pid of its first process.
+    pub pid: i32,
+    /// The engine that carries it.
+    pub engine: EngineKind,
+}
+
 /// Why a checkpoint is taken, which decides what happens around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -147,6 +159,9 @@ pub struct Checkpoint {
     pub purpose: Purpose,
     /// What becomes of its connections.
     pub connections: Connections,
+    /// All containers that are dumped together with it, itself among them. None for a checkpoint
+    /// of it alone.
+    pub pod: Vec<Member>,
 }
 
 /// How a restore ends.
@@ -193,6 +208,8 @@ pub struct Restore {
     pub purpose: Purpose,
     /// What becomes of its connections; as in the checkpoint.
     pub connections: Connections,
+    /// Where the ends of its connections to other containers are to be had ([`PodEnds::name`]).
+    pub ends: Option<String>,
 }
 
 /// What a restore made.
@@ -253,6 +270,15 @@ pub trait Engine: Send + Sync {
 
     /// What stands in the way of a checkpoint now, each entry with what to do. Changes nothing.
     fn obstacles(&self, target: &Target, pid: i32) -> Result<Vec<String>, EngineError>;
+
+    /// As [`Self::obstacles`], of what a container shares with the others of its pod.
+    fn shared_obstacles(
+        &self,
+        _target: &Target,
+        _pod: &[Member],
+    ) -> Result<Vec<String>, EngineError> {
+        Ok(Vec::new())
+    }
 
     /// Takes a checkpoint.
     async fn checkpoint(&self, checkpoint: Checkpoint) -> Result<(), EngineError>;

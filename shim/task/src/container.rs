@@ -54,6 +54,8 @@ pub struct RestorePlan<'a> {
     pub purpose: Purpose,
     /// What becomes of connections.
     pub connections: Connections,
+    /// Where the ends of its connections to other containers are to be had.
+    pub ends: Option<String>,
 }
 
 /// A container of the pod.
@@ -316,6 +318,7 @@ impl Container {
                 release: plan.release,
                 purpose: plan.purpose,
                 connections: plan.connections,
+                ends: plan.ends,
             })
             .await?;
         *lock(&self.restored) = Some(restored);

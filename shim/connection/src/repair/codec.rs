@@ -3,7 +3,8 @@
 use super::options::{LONGEST, Value, is_carried};
 use super::saved::{Ended, Saved, Socket, State};
 use super::tcp::{Connection, Phase, Queue, Scales};
-use crate::{Error, Result};
+use crate::Result;
+use crate::bytes::{Reader, bytes, number};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 const MAGIC: &[u8; 8] = b"MYCESOCK";
@@ -22,15 +23,6 @@ pub(super) fn encode(saved: &Saved) -> Vec<u8> {
         socket(&mut to, one);
     }
     to
-}
-
-fn number(to: &mut Vec<u8>, value: u32) {
-    to.extend_from_slice(&value.to_le_bytes());
-}
-
-fn bytes(to: &mut Vec<u8>, value: &[u8]) {
-    number(to, value.len() as u32);
-    to.extend_from_slice(value);
 }
 
 fn socket(to: &mut Vec<u8>, socket: &Socket) {
@@ -134,16 +126,8 @@ fn connection(to: &mut Vec<u8>, it: &Connection) {
     }
 }
 
-struct Reader<'a> {
-    rest: &'a [u8],
-    length: usize,
-}
-
 pub(super) fn decode(input: &[u8]) -> Result<Saved> {
-    let mut from = Reader {
-        rest: input,
-        length: input.len(),
-    };
+    let mut from = Reader::new(input);
     if from.array()? != *MAGIC {
         return Err(from.error("not a file of saved sockets"));
     }
@@ -152,56 +136,11 @@ pub(super) fn decode(input: &[u8]) -> Result<Saved> {
     }
     let tokens = from.list(Reader::array)?;
     let sockets = from.list(Reader::socket)?;
-    if from.rest.is_empty() {
-        Ok(Saved { tokens, sockets })
-    } else {
-        Err(from.error("bytes after the end"))
-    }
+    from.end()?;
+    Ok(Saved { tokens, sockets })
 }
 
 impl Reader<'_> {
-    fn error(&self, what: &'static str) -> Error {
-        let at = self.length - self.rest.len();
-        Error::Saved { what, at }
-    }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N]> {
-        let (head, rest) =
-            (self.rest.split_first_chunk()).ok_or_else(|| self.error("cut short"))?;
-        self.rest = rest;
-        Ok(*head)
-    }
-
-    fn number(&mut self) -> Result<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn signed(&mut self) -> Result<i32> {
-        self.array().map(i32::from_le_bytes)
-    }
-
-    fn flag(&mut self) -> Result<bool> {
-        match self.array()? {
-            [0] => Ok(false),
-            [1] => Ok(true),
-            _ => Err(self.error("neither yes nor no")),
-        }
-    }
-
-    fn bytes(&mut self) -> Result<Vec<u8>> {
-        let length = self.number()? as usize;
-        let split = self.rest.split_at_checked(length);
-        let (head, rest) = split.ok_or_else(|| self.error("cut short"))?;
-        self.rest = rest;
-        Ok(head.to_vec())
-    }
-
-    /// Memory is taken as elements are found, not as they are announced.
-    fn list<T>(&mut self, element: impl Fn(&mut Self) -> Result<T>) -> Result<Vec<T>> {
-        let count = self.number()?;
-        (0..count).map(|_| element(self)).collect::<Result<_>>()
-    }
-
     fn option(&mut self) -> Result<Value> {
         let (level, name) = (self.signed()?, self.signed()?);
         let bytes = self.bytes()?;
@@ -254,14 +193,6 @@ impl Reader<'_> {
             },
             _ => return Err(self.error("an unknown state")),
         })
-    }
-
-    fn maybe<T>(&mut self, read: impl Fn(&mut Self) -> Result<T>) -> Result<Option<T>> {
-        if self.flag()? {
-            read(self).map(Some)
-        } else {
-            Ok(None)
-        }
     }
 
     fn address(&mut self) -> Result<SocketAddr> {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::Error;
 use crate::repair::options;
 use proptest::collection::vec;
 use proptest::option::of;

@@ -33,7 +33,7 @@ mod restore;
 mod save;
 mod saved;
 mod segment;
-mod sockopt;
+pub(crate) mod sockopt;
 mod tcp;
 
 pub use helper::{Held, Helper, HelperOptions, Purpose};

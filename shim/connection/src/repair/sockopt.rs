@@ -19,7 +19,7 @@ pub(super) const SEND_QUEUE: i32 = 2;
 /// # Safety
 ///
 /// The type has no padding and every bit pattern is a value of it.
-pub(super) unsafe trait Plain: Copy {}
+pub(crate) unsafe trait Plain: Copy {}
 // SAFETY: numbers and arrays of them are plain.
 unsafe impl Plain for i32 {}
 // SAFETY: as above.
@@ -32,7 +32,7 @@ unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}
 unsafe impl Plain for u8 {}
 
 /// Read an option. The kernel may write fewer bytes than `T` has; the rest is zero.
-pub(super) fn get<T: Plain>(socket: impl AsFd, level: i32, name: i32) -> io::Result<T> {
+pub(crate) fn get<T: Plain>(socket: impl AsFd, level: i32, name: i32) -> io::Result<T> {
     get_some(socket, level, name).map(|(value, _)| value)
 }
 
@@ -56,7 +56,7 @@ pub(super) fn get_some<T: Plain>(
     Ok((unsafe { value.assume_init() }, length as usize))
 }
 
-pub(super) fn set<T: Plain>(socket: impl AsFd, level: i32, name: i32, value: &T) -> io::Result<()> {
+pub(crate) fn set<T: Plain>(socket: impl AsFd, level: i32, name: i32, value: &T) -> io::Result<()> {
     let bytes = std::ptr::from_ref(value).cast::<u8>();
     // SAFETY: the bytes of a borrowed value without padding.
     set_bytes(socket, level, name, unsafe {
@@ -87,7 +87,7 @@ pub(super) fn set_tcp<T: Plain>(socket: impl AsFd, name: i32, value: &T) -> io::
 }
 
 /// Which of the `events` (poll(2)), hang-up and errors are there now.
-pub(super) fn poll_now(socket: impl AsFd, events: libc::c_short) -> io::Result<libc::c_short> {
+pub(crate) fn poll_now(socket: impl AsFd, events: libc::c_short) -> io::Result<libc::c_short> {
     let mut one = libc::pollfd {
         fd: socket.as_fd().as_raw_fd(),
         events,

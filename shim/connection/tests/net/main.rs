@@ -11,3 +11,4 @@ mod sockets;
 mod source;
 mod support;
 mod tcp;
+mod unix;

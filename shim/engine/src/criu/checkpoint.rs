@@ -1,7 +1,8 @@
 //! Taking a checkpoint.
 
 use super::config::{self, Config};
-use super::{log, obstacles, preload, runtime, stopped};
+use super::plugins::{self, Plugins};
+use super::{ends, log, obstacles, preload, runtime, stopped};
 use crate::freezer::Freezer;
 use crate::{Checkpoint, EngineError, Purpose, Runner};
 
@@ -17,10 +18,14 @@ pub(super) async fn checkpoint(
         work_dir,
         purpose,
         connections,
+        pod,
     } = checkpoint;
     runtime::private_directory(&image_dir)?;
     let (criu_log, runtime_log) = runtime::logs(&work_dir, "dump.log")?;
-    config::write(&target.bundle, &Config::checkpoint(purpose, connections))?;
+    let cut = ends::save(&target, pid, &pod, &image_dir)?;
+    let plugins = Plugins::make(runner, &target.bundle, !cut.is_empty()).await?;
+    let config = Config::checkpoint(purpose, connections).plugins(plugins.directory());
+    config::write(&target.bundle, &config)?;
     let freezer = Freezer::of_process(pid)?;
     let mut stopped = stopped::record(&image_dir, &freezer.processes()?)?;
     if !freezer.is_frozen()? {
@@ -31,6 +36,7 @@ pub(super) async fn checkpoint(
 
     let mut command = runtime::command(&target, &runtime_log, "checkpoint");
     preload::add(&mut command);
+    plugins::answer_for(&mut command, &cut);
     runtime::shared_flags(&mut command, &target, &image_dir, &work_dir);
     // Connections that the program has not accepted yet have no process to be kept in.
     command.arg("--tcp-skip-in-flight");

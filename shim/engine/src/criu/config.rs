@@ -28,6 +28,14 @@ impl Config {
         config
     }
 
+    /// CRIU loads the plugins in this directory, instead of those in its own.
+    pub(super) fn plugins(mut self, directory: Option<&Path>) -> Self {
+        if let Some(directory) = directory {
+            self.add(&format!("libdir {}", directory.display()));
+        }
+        self
+    }
+
     fn both(purpose: Purpose, connections: Connections) -> Self {
         let mut config = Self::default();
         config.add(match purpose {

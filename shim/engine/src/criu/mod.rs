@@ -6,14 +6,19 @@
 //! container was created with. So [`Criu::prepare`](crate::Engine::prepare) sets the annotation
 //! once, to a file in the bundle, and each operation writes the file first (`config`).
 //!
+//! Unix sockets that connect two containers need a plugin (`ends`, `plugins`), which is loaded only
+//! for them.
+//!
 //! A restore always ends with every process stopped (`leave-stopped`): their rights are compared
 //! with the spec before they run, and a migration lets them run only after its decision.
 
 mod checkpoint;
 mod config;
 mod descriptors;
+pub(crate) mod ends;
 pub(crate) mod log;
 mod obstacles;
+mod plugins;
 mod preload;
 pub(crate) mod restore;
 pub(crate) mod runtime;
@@ -27,8 +32,8 @@ use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use crate::{
-    Capabilities, Checkpoint, Engine, EngineError, EngineKind, Restore, Restored, Runner, Target,
-    spec,
+    Capabilities, Checkpoint, Engine, EngineError, EngineKind, Member, Restore, Restored, Runner,
+    Target, spec,
 };
 
 /// The annotation by which runc learns of a CRIU configuration file.
@@ -87,6 +92,14 @@ impl Engine for Criu {
 
     fn obstacles(&self, target: &Target, pid: i32) -> Result<Vec<String>, EngineError> {
         obstacles::find(target, pid)
+    }
+
+    fn shared_obstacles(
+        &self,
+        target: &Target,
+        pod: &[Member],
+    ) -> Result<Vec<String>, EngineError> {
+        ends::obstacles(target, pod)
     }
 
     async fn checkpoint(&self, checkpoint: Checkpoint) -> Result<(), EngineError> {

@@ -11,6 +11,7 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::config::{self, Config};
+use super::plugins::{self, Plugins};
 use super::{descriptors, log, runtime, stopped};
 use crate::freezer::{self, Freezer};
 use crate::limits::{Limits, mounts};
@@ -31,15 +32,22 @@ pub(super) async fn restore(
         release,
         purpose,
         connections,
+        ends,
     } = restore;
     let (criu_log, runtime_log) = runtime::logs(&work_dir, "restore.log")?;
     let were_stopped = stopped::read(&image_dir)?;
     descriptors::check(&image_dir)?;
-    config::write(&target.bundle, &Config::restore(purpose, connections))?;
+    if ends.is_none() {
+        super::ends::none(&image_dir)?;
+    }
+    let plugins = Plugins::make(runner, &target.bundle, ends.is_some()).await?;
+    let config = Config::restore(purpose, connections).plugins(plugins.directory());
+    config::write(&target.bundle, &config)?;
     let spec = spec::read(&target.bundle)?;
 
     let mut command = runtime::command(&target, &runtime_log, "restore");
     runtime::shared_flags(&mut command, &target, &image_dir, &work_dir);
+    plugins::fetch_from(&mut command, ends.as_deref());
     command.arg("--detach").arg("--bundle").arg(&target.bundle);
     command.arg("--pid-file").arg(&pid_file);
     if target.runtime.no_pivot {

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use mycedrive_engine::freezer::{self, Freezer};
 use mycedrive_engine::runner::{Runner, StandardRunner};
-use mycedrive_engine::{Checkpoint, Connections, EngineKind, Purpose, Runtime, Target};
+use mycedrive_engine::{Checkpoint, Connections, EngineKind, Member, Purpose, Runtime, Target};
 use mycedrive_proto::shim::{Left, LeftContainer};
 use mycedrive_volume::attach::Attachments;
 use protobuf::Message as _;
@@ -68,6 +68,14 @@ pub fn all(app: &Shared) -> Vec<Left> {
 
 /// Writes the images of all containers below `folder`. The processes stay frozen.
 pub async fn dump(app: &Shared, left: &Left, folder: &Path) -> Result<()> {
+    let mut pod = Vec::new();
+    for container in &left.containers {
+        pod.push(Member {
+            name: container.name.clone(),
+            pid: container.pid,
+            engine: container.engine.parse().map_err(failed)?,
+        });
+    }
     for container in &left.containers {
         until_no_dump(container).await;
         let image = folder.join(&container.name);
@@ -93,6 +101,7 @@ pub async fn dump(app: &Shared, left: &Left, folder: &Path) -> Result<()> {
             } else {
                 Connections::Close
             },
+            pod: pod.clone(),
         };
         mycedrive_engine::engine(kind, Arc::new(StandardRunner))
             .checkpoint(checkpoint)

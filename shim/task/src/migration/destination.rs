@@ -8,17 +8,13 @@ use std::time::Instant;
 
 use mycedrive_connection::Route;
 use mycedrive_engine::freezer::Freezer;
-use mycedrive_engine::{Purpose, Release};
 use mycedrive_handover::fault::FaultPoint;
-use mycedrive_volume::attach::Want;
-use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use super::choice::choose_for_image;
-use super::groups::{connections, wait_empty};
+use super::groups::wait_empty;
 use super::state::{Check, Destination, DestinationStage, Migration};
-use super::{Migrator, blocking, hit, log_directory, plain_name, stopped};
-use crate::container::{Container, Launch, RestorePlan};
+use super::{Migrator, blocking, hit, plain_name, stopped};
+use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::state::{State, Step};
 use crate::volumes::{self, After};
@@ -88,37 +84,13 @@ impl Migrator {
         for name in &names {
             containers.push(self.waiting(plain_name(name)?)?);
         }
-        let mut restores = JoinSet::new();
-        for container in &containers {
-            let (migrator, container) = (self.clone(), container.clone());
-            let image = image_dir.join(&container.name);
-            let work = log_directory(&id, &container.name);
-            restores.spawn(async move {
-                let pid = migrator.restore_one(&container, image, work, keep).await?;
-                Ok((container.name.clone(), pid))
-            });
-        }
-        let mut pids = Vec::new();
-        let mut result = Ok(());
-        while let Some(restored) = restores.join_next().await {
-            let restored = restored.unwrap_or_else(|error| {
-                Err(Error::Unavailable(format!(
-                    "a restore was cut short: {error}"
-                )))
-            });
-            match restored {
-                Ok(one) => pids.push(one),
-                Err(error) if result.is_ok() => result = Err(error),
-                Err(error) => warn!(migration = %id, %error, "restore"),
+        let pids = match self.restore_all(&id, &containers, &image_dir, keep).await {
+            Ok(pids) => pids,
+            Err(error) => {
+                self.undo(&containers).await;
+                return Err(error);
             }
-            if result.is_ok() {
-                result = hit(FaultPoint::ShimDestinationDuringRestore).await;
-            }
-        }
-        if let Err(error) = result {
-            self.undo(&containers).await;
-            return Err(error);
-        }
+        };
         let milliseconds = begin.elapsed().as_millis() as u64;
         stopped::note(self.sandbox(), &id)?;
         if let Migration::Destination(to) = &mut *self.state() {
@@ -129,34 +101,6 @@ impl Migrator {
         info!(migration = %id, milliseconds, "restored, not running yet");
         hit(FaultPoint::ShimDestinationAfterRestore).await?;
         Ok((pids, milliseconds))
-    }
-
-    async fn restore_one(
-        &self,
-        container: &Arc<Container>,
-        image: PathBuf,
-        work: PathBuf,
-        keep: bool,
-    ) -> Result<i32> {
-        let _op = container.init.op.lock().await;
-        container.init.allows(Step::Freeze)?;
-        let mounting = container.clone();
-        blocking(move || mounting.mount_rootfs()).await?;
-        volumes::attach(&self.pod, container, Want::Received).await?;
-        choose_for_image(&self.pod, container, &image).await?;
-        let engine = container.engine()?;
-        let pid = container
-            .launch(Launch::Restore(RestorePlan {
-                engine: &*engine,
-                image,
-                work,
-                release: Release::Stopped,
-                purpose: Purpose::Migration,
-                connections: connections(keep),
-            }))
-            .await?;
-        container.init.step(Step::Freeze)?;
-        Ok(pid)
     }
 
     /// Lets the processes go and opens the network. `RUN` is durable.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mycedrive_engine::freezer::Freezer;
-use mycedrive_engine::{Connections, Engine};
+use mycedrive_engine::{Connections, Engine, Member};
 use tracing::info;
 
 use crate::container::Container;
@@ -28,6 +28,18 @@ pub(super) fn by_engine(containers: &[Arc<Container>]) -> Result<(Containers, Co
         list.push(container.clone());
     }
     Ok((suspended, frozen))
+}
+
+/// These containers, for what they share. One without an engine is of no concern to any.
+pub(super) fn members(containers: &[Arc<Container>]) -> Vec<Member> {
+    let member = |container: &Arc<Container>| {
+        Some(Member {
+            name: container.name.clone(),
+            pid: container.init.pid(),
+            engine: container.engine().ok()?.kind(),
+        })
+    };
+    containers.iter().filter_map(member).collect()
 }
 
 /// The engine that suspends the processes of one of these, and of all its other ones in the pod.

@@ -47,6 +47,7 @@ pub async fn checkpoint(container: &Arc<Container>, request: &CheckpointRequest)
             work_dir: work_dir.clone(),
             purpose: Purpose::Local { exit: request.exit },
             connections: Connections::Keep,
+            pod: Vec::new(),
         })
         .await?;
     if request.work.is_none() {
@@ -91,6 +92,7 @@ pub async fn restore(pod: &Arc<Pod>, container: &Arc<Container>, image: &Path) -
             release: Release::Running,
             purpose: Purpose::Local { exit: true },
             connections: Connections::Keep,
+            ends: None,
         }))
         .await?;
     remove(&work);

@@ -2,7 +2,8 @@
 //!
 //! - [`Situation`] is what a pod remembers: the part that it plays ([`state`]). The steps that
 //!   the node daemon asks for are in [`source`] (freeze, dump, resume, discard) and
-//!   [`destination`] (adopt, restore, run, abort); [`service()`] offers them over ttrpc.
+//!   [`destination`] (adopt, restore, run, abort), which makes all containers in [`restoring`];
+//!   [`service()`] offers them over ttrpc.
 //! - [`start`] is what the Task API asks: whether a container waits, what became of it, where a
 //!   held pod runs. [`local`] is checkpoint and restore on this node alone. [`signals`] is what
 //!   becomes of a Kill while nothing of the pod may run; [`park`] of one that ends the pod.
@@ -24,6 +25,7 @@ mod local;
 pub mod mounts;
 pub mod park;
 mod preflight;
+mod restoring;
 mod runner;
 mod service;
 mod signals;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::groups::members;
 use super::{Migrator, blocking, target};
 use crate::error::Result;
 use crate::state::State;
@@ -18,6 +19,9 @@ impl Migrator {
                     .to_owned(),
             );
         }
+        let mut running = self.apps();
+        running.retain(|container| container.init.state() == State::Running);
+        let pod = members(&running);
         for container in self.apps() {
             let name = &container.name;
             match container.init.state() {
@@ -46,7 +50,13 @@ impl Migrator {
             }
             let target = target(&container);
             let pid = container.init.pid();
-            found.extend(blocking(move || Ok(engine.obstacles(&target, pid)?)).await?);
+            let pod = pod.clone();
+            let here = blocking(move || {
+                let mut found = engine.obstacles(&target, pid)?;
+                found.extend(engine.shared_obstacles(&target, &pod)?);
+                Ok(found)
+            });
+            found.extend(here.await?);
         }
         Ok(found)
     }

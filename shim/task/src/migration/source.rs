@@ -11,7 +11,7 @@ use mycedrive_handover::fault::FaultPoint;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use super::groups::{by_engine, connections, freezers, suspends, thaw_states, wait_empty};
+use super::groups::{by_engine, connections, freezers, members, suspends, thaw_states, wait_empty};
 use super::state::{Check, Dumped, Migration, Source, SourceStage};
 use super::{Migrator, blocking, hit, left, log_directory, plain_name, target};
 use crate::container::Container;
@@ -156,7 +156,9 @@ impl Migrator {
         let begin = Instant::now();
         let mut dumps = JoinSet::new();
         let mut names = Vec::new();
-        for container in self.frozen() {
+        let frozen = self.frozen();
+        let pod = members(&frozen);
+        for container in frozen {
             let image = image_dir.join(plain_name(&container.name)?);
             remove_directory(&image)?;
             let checkpoint = Checkpoint {
@@ -166,6 +168,7 @@ impl Migrator {
                 work_dir: log_directory(&id, &container.name),
                 purpose: Purpose::Migration,
                 connections: connections(keep),
+                pod: pod.clone(),
             };
             names.push(container.name.clone());
             let engine = container.engine()?;

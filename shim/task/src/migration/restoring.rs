@@ -1,0 +1,119 @@
+//! Making the containers of a pod from their images, stopped, with what they share.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mycedrive_engine::{PodEnds, Purpose, Release};
+use mycedrive_handover::fault::FaultPoint;
+use mycedrive_volume::attach::Want;
+use tokio::task::JoinSet;
+use tracing::warn;
+
+use super::choice::choose_for_image;
+use super::groups::connections;
+use super::{Migrator, blocking, hit, log_directory};
+use crate::container::{Container, Launch, RestorePlan};
+use crate::error::{Error, Result};
+use crate::state::Step;
+use crate::volumes;
+
+/// What all restores of a migration have in common.
+#[derive(Clone)]
+struct Common {
+    id: String,
+    image_dir: PathBuf,
+    keep: bool,
+    /// Where the ends of connections between the containers are to be had.
+    ends: Option<String>,
+}
+
+impl Migrator {
+    /// Restores these containers. Answers with the names and first processes. After an error some may
+    /// exist.
+    pub(super) async fn restore_all(
+        self: &Arc<Self>,
+        id: &str,
+        containers: &[Arc<Container>],
+        image_dir: &Path,
+        keep: bool,
+    ) -> Result<Vec<(String, i32)>> {
+        let images = containers.iter().map(|container| {
+            let name = container.name.clone();
+            (name, image_dir.join(&container.name))
+        });
+        let images: Vec<_> = images.collect();
+        let netns = self.netns().map(Path::to_owned);
+        let ends = blocking(move || Ok(PodEnds::make(netns.as_deref(), &images)?)).await?;
+        let common = Common {
+            id: id.to_owned(),
+            image_dir: image_dir.to_owned(),
+            keep,
+            ends: ends.as_ref().map(|ends| ends.name().to_owned()),
+        };
+        let pids = self.restore_group(containers, &common).await?;
+        if let Some(ends) = ends {
+            let all = pids.clone();
+            blocking(move || Ok(ends.finish(&all)?)).await?;
+        }
+        Ok(pids)
+    }
+
+    /// Restores containers side by side. All of the restores have ended when this returns.
+    async fn restore_group(
+        self: &Arc<Self>,
+        containers: &[Arc<Container>],
+        common: &Common,
+    ) -> Result<Vec<(String, i32)>> {
+        let mut restores = JoinSet::new();
+        for container in containers {
+            let (migrator, container) = (self.clone(), container.clone());
+            let common = common.clone();
+            restores.spawn(async move {
+                let pid = migrator.restore_one(&container, common).await?;
+                Ok((container.name.clone(), pid))
+            });
+        }
+        let mut pids = Vec::new();
+        let mut result = Ok(());
+        while let Some(restored) = restores.join_next().await {
+            let restored = restored.unwrap_or_else(|error| {
+                Err(Error::Unavailable(format!(
+                    "a restore was cut short: {error}"
+                )))
+            });
+            match restored {
+                Ok(one) => pids.push(one),
+                Err(error) if result.is_ok() => result = Err(error),
+                Err(error) => warn!(migration = %common.id, %error, "restore"),
+            }
+            if result.is_ok() {
+                result = hit(FaultPoint::ShimDestinationDuringRestore).await;
+            }
+        }
+        result.map(|()| pids)
+    }
+
+    async fn restore_one(&self, container: &Arc<Container>, common: Common) -> Result<i32> {
+        let _op = container.init.op.lock().await;
+        container.init.allows(Step::Freeze)?;
+        let mounting = container.clone();
+        blocking(move || mounting.mount_rootfs()).await?;
+        volumes::attach(&self.pod, container, Want::Received).await?;
+        let image = common.image_dir.join(&container.name);
+        choose_for_image(&self.pod, container, &image).await?;
+        let engine = container.engine()?;
+        let pid = container
+            .launch(Launch::Restore(RestorePlan {
+                engine: &*engine,
+                image,
+                work: log_directory(&common.id, &container.name),
+                release: Release::Stopped,
+                purpose: Purpose::Migration,
+                connections: connections(common.keep),
+                ends: common.ends,
+            }))
+            .await?;
+        container.init.step(Step::Freeze)?;
+        Ok(pid)
+    }
+}
