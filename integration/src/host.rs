@@ -98,6 +98,31 @@ fn in_path(tool: &str) -> bool {
         .any(|dir| dir.join(tool).is_file())
 }
 
+/// Where nodes have DMTCP, and where this machine should have it.
+pub(crate) const DMTCP: &str = "/opt/dmtcp";
+
+/// The prefix in which this machine has DMTCP, found as shims do: `/opt/dmtcp`, else that of the
+/// `dmtcp_launch` in `PATH`.
+pub fn dmtcp() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    dmtcp_in(Path::new(DMTCP), std::env::split_paths(&path))
+}
+
+/// `usual`, else the prefix of a folder of programs. One that others share is not taken: the whole
+/// of it would be mounted into containers.
+fn dmtcp_in(usual: &Path, mut folders: impl Iterator<Item = PathBuf>) -> Option<PathBuf> {
+    let has_it = |prefix: &Path| prefix.join("bin/dmtcp_launch").is_file();
+    if has_it(usual) {
+        return Some(usual.to_owned());
+    }
+    let shared = [Path::new("/"), Path::new("/usr")];
+    folders.find_map(|folder| {
+        let program = folder.join("dmtcp_launch").canonicalize().ok()?;
+        let prefix = program.parent()?.parent()?;
+        (has_it(prefix) && !shared.contains(&prefix)).then(|| prefix.to_owned())
+    })
+}
+
 /// The archive that this machine's own apt uses, so that a local mirror is used for nodes too.
 pub(crate) fn debian_mirror() -> Option<String> {
     let mut files = vec![PathBuf::from("/etc/apt/sources.list")];

@@ -27,7 +27,7 @@ pub mod workload;
 pub use arguments::arguments;
 pub use cri::{Attach, Container, ContainerState, Cri, ExecResult, Pod, RunningPod, proto};
 pub use error::{Error, Result};
-pub use host::{build_binaries, cargo, lacks_sys_resource, missing_privilege};
+pub use host::{build_binaries, cargo, dmtcp, lacks_sys_resource, missing_privilege};
 pub use image::Images;
 pub use node::{Containerd, Node, NodeKind};
 pub use run::Output;

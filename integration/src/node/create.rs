@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use super::{Containerd, Node, NodeKind, config, start_time};
 use crate::cgroup;
-use crate::host::{binary_dir, lacks_sys_resource};
+use crate::host::{self, binary_dir, lacks_sys_resource};
 use crate::init::{InitConfig, PRELOAD, Service};
 use crate::network::{self, Addresses};
 use crate::run::capture;
@@ -22,9 +22,6 @@ const OWN_DIRS: [(&str, &str); 6] = [
     ("volumes", "/srv"),
     ("log", "/var/log"),
 ];
-
-/// DMTCP, if this machine has it, is the same in every node.
-pub(crate) const DMTCP: &str = "/opt/dmtcp";
 
 /// Where tests arm fault points, within a node.
 pub(super) const FAULTS: &str = "/run/mycedrive-faults";
@@ -205,9 +202,9 @@ impl Plan<'_> {
             } else {
                 None
             },
-            read_only: Path::new(DMTCP)
-                .is_dir()
-                .then(|| (PathBuf::from(DMTCP), PathBuf::from(DMTCP)))
+            // The same in every node, if this machine has it.
+            read_only: host::dmtcp()
+                .map(|prefix| (prefix, PathBuf::from(host::DMTCP)))
                 .into_iter()
                 .collect(),
             sysctls: sysctls

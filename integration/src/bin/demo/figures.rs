@@ -8,7 +8,7 @@ use mycedrive_integration::workload::report::Report;
 /// What `cargo demo -- --json FILE` writes.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Figures {
-    /// What moved the pod: `criu`, or `kill-and-start`.
+    /// What moved the pod: `criu`, `dmtcp`, or `kill-and-start`.
     pub engine: String,
     /// Answered requests.
     pub ops: usize,
@@ -38,6 +38,17 @@ pub struct Figures {
     pub bytes_raw: u64,
     /// Milliseconds since the start of the move, and what happened.
     pub timeline: Vec<Mark>,
+}
+
+/// The numbers of the first migration, with those of the other engines as `others` and those of
+/// kill-and-start as `baseline`.
+pub fn json(moved: &[Figures], baseline: &Figures) -> serde_json::Result<serde_json::Value> {
+    let mut value = serde_json::to_value(moved.first())?;
+    if moved.len() > 1 {
+        value["others"] = serde_json::to_value(&moved[1..])?;
+    }
+    value["baseline"] = serde_json::to_value(baseline)?;
+    Ok(value)
 }
 
 /// One line of the timeline.

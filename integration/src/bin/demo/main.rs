@@ -1,5 +1,6 @@
 //! `cargo demo`: a live migration between two nodes on this machine.
 
+mod engine;
 mod figures;
 mod print;
 mod scenario;
@@ -11,21 +12,21 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use mycedrive_integration::{Testbed, TestbedOptions, build_binaries, missing_privilege};
 
-use crate::figures::Figures;
+use crate::engine::Choice;
 
 /// Moves a pod with Redis in it between two nodes while a client on a third one uses it, and does
 /// the same by kill-and-start. Needs root; installs what it needs with apt.
 ///
-/// Exit code 0 only if the migration lost nothing: no write, no connection, no error.
+/// Exit code 0 only if no migration lost anything: no write, no connection, no error.
 #[derive(Parser)]
 #[command(name = "demo", bin_name = "cargo demo --", version)]
 struct Arguments {
     /// What turns processes into an image and back.
     #[arg(long, value_enum, default_value = "criu")]
-    engine: Engine,
+    engine: Choice,
     /// Rate of the link between the nodes, such as 3mbit or 100mbit; no limit if not given.
     #[arg(long)]
     rate: Option<String>,
@@ -44,12 +45,6 @@ struct Arguments {
     json: Option<PathBuf>,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum Engine {
-    /// The kernel's checkpoint support.
-    Criu,
-}
-
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse_from(mycedrive_integration::arguments());
     tracing_subscriber::fmt()
@@ -65,10 +60,16 @@ fn main() -> Result<ExitCode> {
 }
 
 fn run(arguments: &Arguments) -> Result<bool> {
-    let Engine::Criu = arguments.engine;
     if let Some(reason) = missing_privilege() {
         anyhow::bail!("the demo makes nodes on this machine and needs root: {reason}");
     }
+    arguments
+        .engine
+        .check(mycedrive_integration::dmtcp().as_deref())?;
+    anyhow::ensure!(
+        arguments.volume.is_none() || arguments.engine == Choice::Criu,
+        "--volume moves its pod with criu"
+    );
     println!("Building and making two nodes and a client (the first time takes a few minutes)");
     build_binaries(!cfg!(debug_assertions))?;
     let options = TestbedOptions {
@@ -92,29 +93,29 @@ fn run(arguments: &Arguments) -> Result<bool> {
         );
         return Ok(clean);
     }
-    println!("\nLive migration");
-    let moved = scenario::migrate(&testbed, arguments.size)?;
+    let mut moved = Vec::new();
+    for engine in arguments.engine.engines() {
+        println!("\nLive migration with {engine}");
+        moved.push(scenario::migrate(&testbed, engine, arguments.size)?);
+    }
     println!("\nKill and start, for comparison");
     let restarted = scenario::kill_and_start(&testbed)?;
 
-    println!("\n{}", print::timeline(&moved));
-    println!("{}", print::table(&[moved.clone(), restarted.clone()]));
-    if let Some(file) = &arguments.json {
-        write_json(file, &[&moved, &restarted])?;
+    for figures in &moved {
+        println!("\n{}", print::timeline(figures));
     }
-    let verdict = if moved.nothing_lost() {
-        "nothing was lost"
-    } else {
-        "SOMETHING WAS LOST"
-    };
-    println!("Live migration: {verdict}.");
-    Ok(moved.nothing_lost())
-}
-
-/// The migration's numbers, with those of kill-and-start below `baseline`.
-fn write_json(file: &PathBuf, figures: &[&Figures; 2]) -> Result<()> {
-    let mut value = serde_json::to_value(figures[0])?;
-    value["baseline"] = serde_json::to_value(figures[1])?;
-    std::fs::write(file, serde_json::to_string_pretty(&value)?)
-        .with_context(|| format!("cannot write {}", file.display()))
+    println!("{}", print::table(moved.iter().chain([&restarted])));
+    if let Some(file) = &arguments.json {
+        let text = serde_json::to_string_pretty(&figures::json(&moved, &restarted)?)?;
+        std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    for figures in &moved {
+        let verdict = if figures.nothing_lost() {
+            "nothing was lost"
+        } else {
+            "SOMETHING WAS LOST"
+        };
+        println!("Live migration with {}: {verdict}.", figures.engine);
+    }
+    Ok(moved.iter().all(figures::Figures::nothing_lost))
 }

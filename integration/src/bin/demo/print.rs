@@ -6,7 +6,10 @@ use super::figures::Figures;
 
 /// What happened, a line each.
 pub fn timeline(figures: &Figures) -> String {
-    let mut text = String::from("Timeline (ms since the new pod was asked for)\n");
+    let mut text = format!(
+        "Timeline with {} (ms since the new pod was asked for)\n",
+        figures.engine
+    );
     for mark in &figures.timeline {
         let _ = writeln!(
             text,
@@ -18,7 +21,7 @@ pub fn timeline(figures: &Figures) -> String {
 }
 
 /// The ways of moving, side by side.
-pub fn table(columns: &[Figures]) -> String {
+pub fn table<'a>(columns: impl Iterator<Item = &'a Figures> + Clone) -> String {
     type Row = (&'static str, fn(&Figures) -> String);
     let rows: [Row; 12] = [
         ("freeze", |f| {
@@ -42,13 +45,13 @@ pub fn table(columns: &[Figures]) -> String {
         ("connections used", |f| f.connections.to_string()),
     ];
     let mut text = format!("{:<30}", "");
-    for figures in columns {
+    for figures in columns.clone() {
         let _ = write!(text, "{:>16}", figures.engine);
     }
     text.push('\n');
     for (name, value) in rows {
         let _ = write!(text, "{name:<30}");
-        for figures in columns {
+        for figures in columns.clone() {
             let _ = write!(text, "{:>16}", value(figures));
         }
         text.push('\n');

@@ -1,4 +1,4 @@
-//! What the demo does: a pod with Redis and a client on a third node, moved in two ways.
+//! What the demo does: a pod with Redis and a client on a third node, moved by engines and by kill-and-start.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use mycedrive_integration::workload::client::{Client, now_ns};
 use mycedrive_integration::workload::{migrations, redis};
 use mycedrive_integration::{Node, Testbed};
 
+use crate::engine::{ANNOTATION, verify};
 use crate::figures::{Figures, Span};
 use crate::print;
 
@@ -16,14 +17,14 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// kubelet gives up later than this.
 const START_TIME: Duration = Duration::from_secs(300);
 
-/// Moves Redis live from the first node to the second.
-pub fn migrate(testbed: &Testbed, megabytes: u64) -> Result<Figures> {
+/// Moves Redis live from the first node to the second, by `engine` and no other one.
+pub fn migrate(testbed: &Testbed, engine: &str, megabytes: u64) -> Result<Figures> {
     let (a, b, client_node) = (
         testbed.node("a")?,
         testbed.node("b")?,
         testbed.node("client")?,
     );
-    let pod = redis::pod("redis-0", "mycedrive");
+    let pod = redis::pod("redis-0", "mycedrive").annotation(ANNOTATION, engine);
     let source = a.run_pod(&pod)?;
     println!(
         "  Redis runs in pod shop/redis-0 on node-a, address {}",
@@ -32,6 +33,7 @@ pub fn migrate(testbed: &Testbed, megabytes: u64) -> Result<Figures> {
     redis::fill(a, &source, megabytes)?;
     let client = Client::start(client_node, &Client::program()?, source.ip.parse()?)?;
     std::thread::sleep(SETTLE);
+    verify(a, &source, engine)?;
 
     println!("  a pod with mycedrive.io/migrate-from starts on node-b");
     let from_ns = now_ns();
@@ -43,6 +45,7 @@ pub fn migrate(testbed: &Testbed, megabytes: u64) -> Result<Figures> {
         to_ns: now_ns(),
     };
     let destination = destination?;
+    verify(b, &destination, engine)?;
     println!(
         "  the pod runs on node-b, its own address is {}",
         destination.ip
@@ -54,7 +57,7 @@ pub fn migrate(testbed: &Testbed, megabytes: u64) -> Result<Figures> {
     for (node, pod) in [(a, &source), (b, &destination)] {
         node.stop_pod(pod, Duration::from_secs(1))?;
     }
-    Ok(Figures::new("criu", &report, span, Some(&progress)))
+    Ok(Figures::new(engine, &report, span, Some(&progress)))
 }
 
 /// The same pod under runc: killed on the first node, started on the second from its image. The
