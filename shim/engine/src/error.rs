@@ -145,6 +145,18 @@ pub enum EngineError {
     /// Unix sockets between the containers of a pod.
     #[error(transparent)]
     Unix(mycedrive_connection::Error),
+    /// System V shared memory of two containers.
+    #[error(
+        "containers {container} and {other} both have System V shared memory attached, which CRIU \
+         restores for one container of a pod only: let one of them detach it, or share memory in \
+         /dev/shm"
+    )]
+    SharedMemory {
+        /// One of them.
+        container: String,
+        /// The other one.
+        other: String,
+    },
     /// Sockets that a migration would lose.
     #[error(
         "the pod has {count} socket(s) that cannot move: {socket}: {reason}; try again, or let \

@@ -30,6 +30,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 pub use criu::ends::PodEnds;
+pub use criu::ipc::first as ipc_first;
 pub use error::EngineError;
 pub use runner::{Runner, StandardRunner};
 
@@ -210,6 +211,9 @@ pub struct Restore {
     pub connections: Connections,
     /// Where the ends of its connections to other containers are to be had ([`PodEnds::name`]).
     pub ends: Option<String>,
+    /// Whether another container of the pod has brought the System V IPC objects that its image has,
+    /// too ([`ipc_first`]).
+    pub ipc_is_there: bool,
 }
 
 /// What a restore made.

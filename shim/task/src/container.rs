@@ -56,6 +56,8 @@ pub struct RestorePlan<'a> {
     pub connections: Connections,
     /// Where the ends of its connections to other containers are to be had.
     pub ends: Option<String>,
+    /// Whether another container has brought the pod's System V IPC objects.
+    pub ipc_is_there: bool,
 }
 
 /// A container of the pod.
@@ -319,6 +321,7 @@ impl Container {
                 purpose: plan.purpose,
                 connections: plan.connections,
                 ends: plan.ends,
+                ipc_is_there: plan.ipc_is_there,
             })
             .await?;
         *lock(&self.restored) = Some(restored);

@@ -1,9 +1,10 @@
 //! What the containers of a pod share.
 
+mod ipc;
 mod sockets;
 
 use crate::world::Scenario;
 
 pub fn all() -> Vec<Scenario> {
-    sockets::all()
+    [sockets::all(), ipc::all()].into_iter().flatten().collect()
 }

@@ -2,7 +2,7 @@
 
 use super::config::{self, Config};
 use super::plugins::{self, Plugins};
-use super::{ends, log, obstacles, preload, runtime, stopped};
+use super::{ends, ipc, log, obstacles, preload, runtime, stopped};
 use crate::freezer::Freezer;
 use crate::{Checkpoint, EngineError, Purpose, Runner};
 
@@ -22,6 +22,7 @@ pub(super) async fn checkpoint(
     } = checkpoint;
     runtime::private_directory(&image_dir)?;
     let (criu_log, runtime_log) = runtime::logs(&work_dir, "dump.log")?;
+    ipc::save(&target, &pod, &image_dir)?;
     let cut = ends::save(&target, pid, &pod, &image_dir)?;
     let plugins = Plugins::make(runner, &target.bundle, !cut.is_empty()).await?;
     let config = Config::checkpoint(purpose, connections).plugins(plugins.directory());

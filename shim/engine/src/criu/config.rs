@@ -36,6 +36,14 @@ impl Config {
         self
     }
 
+    /// The processes join this IPC namespace.
+    pub(super) fn ipc(mut self, namespace: Option<&Path>) -> Self {
+        if let Some(namespace) = namespace {
+            self.add(&format!("join-ns ipc:{}", namespace.display()));
+        }
+        self
+    }
+
     fn both(purpose: Purpose, connections: Connections) -> Self {
         let mut config = Self::default();
         config.add(match purpose {

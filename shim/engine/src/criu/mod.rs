@@ -16,6 +16,7 @@ mod checkpoint;
 mod config;
 mod descriptors;
 pub(crate) mod ends;
+pub(crate) mod ipc;
 pub(crate) mod log;
 mod obstacles;
 mod plugins;
@@ -99,7 +100,9 @@ impl Engine for Criu {
         target: &Target,
         pod: &[Member],
     ) -> Result<Vec<String>, EngineError> {
-        ends::obstacles(target, pod)
+        let mut found = ends::obstacles(target, pod)?;
+        found.extend(ipc::obstacles(target, pod)?);
+        Ok(found)
     }
 
     async fn checkpoint(&self, checkpoint: Checkpoint) -> Result<(), EngineError> {

@@ -16,7 +16,7 @@ use super::{descriptors, log, runtime, stopped};
 use crate::freezer::{self, Freezer};
 use crate::limits::{Limits, mounts};
 use crate::process::Status;
-use crate::{EngineError, Release, Restore, RestoreIo, Restored, Runner, spec};
+use crate::{EngineError, Purpose, Release, Restore, RestoreIo, Restored, Runner, spec};
 
 /// Restores a container. After an error nothing of it is left but the logs.
 pub(super) async fn restore(
@@ -33,6 +33,7 @@ pub(super) async fn restore(
         purpose,
         connections,
         ends,
+        ipc_is_there,
     } = restore;
     let (criu_log, runtime_log) = runtime::logs(&work_dir, "restore.log")?;
     let were_stopped = stopped::read(&image_dir)?;
@@ -41,9 +42,21 @@ pub(super) async fn restore(
         super::ends::none(&image_dir)?;
     }
     let plugins = Plugins::make(runner, &target.bundle, ends.is_some()).await?;
-    let config = Config::restore(purpose, connections).plugins(plugins.directory());
-    config::write(&target.bundle, &config)?;
     let spec = spec::read(&target.bundle)?;
+    // A container by itself keeps what it had, whatever its new pod has.
+    let ipc = match purpose {
+        Purpose::Migration => super::ipc::namespace(&spec),
+        Purpose::Local { .. } => None,
+    };
+    if ipc_is_there {
+        super::ipc::empty(&image_dir)?;
+    } else if let Some(namespace) = ipc {
+        super::ipc::clear(namespace)?;
+    }
+    let config = Config::restore(purpose, connections)
+        .plugins(plugins.directory())
+        .ipc(ipc);
+    config::write(&target.bundle, &config)?;
 
     let mut command = runtime::command(&target, &runtime_log, "restore");
     runtime::shared_flags(&mut command, &target, &image_dir, &work_dir);

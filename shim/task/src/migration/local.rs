@@ -93,6 +93,7 @@ pub async fn restore(pod: &Arc<Pod>, container: &Arc<Container>, image: &Path) -
             purpose: Purpose::Local { exit: true },
             connections: Connections::Keep,
             ends: None,
+            ipc_is_there: false,
         }))
         .await?;
     remove(&work);

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mycedrive_engine::{PodEnds, Purpose, Release};
+use mycedrive_engine::{PodEnds, Purpose, Release, ipc_first};
 use mycedrive_handover::fault::FaultPoint;
 use mycedrive_volume::attach::Want;
 use tokio::task::JoinSet;
@@ -25,6 +25,8 @@ struct Common {
     keep: bool,
     /// Where the ends of connections between the containers are to be had.
     ends: Option<String>,
+    /// Whether an earlier one has brought the pod's System V IPC objects.
+    ipc_is_there: bool,
 }
 
 impl Migrator {
@@ -43,14 +45,26 @@ impl Migrator {
         });
         let images: Vec<_> = images.collect();
         let netns = self.netns().map(Path::to_owned);
-        let ends = blocking(move || Ok(PodEnds::make(netns.as_deref(), &images)?)).await?;
-        let common = Common {
+        let (ends, first) = blocking(move || {
+            let ends = PodEnds::make(netns.as_deref(), &images)?;
+            Ok((ends, ipc_first(&images)?))
+        })
+        .await?;
+        let mut common = Common {
             id: id.to_owned(),
             image_dir: image_dir.to_owned(),
             keep,
             ends: ends.as_ref().map(|ends| ends.name().to_owned()),
+            ipc_is_there: false,
         };
-        let pids = self.restore_group(containers, &common).await?;
+        let mut others = containers.to_vec();
+        let mut pids = Vec::new();
+        if let Some(first) = first.filter(|first| *first < others.len()) {
+            let first = others.remove(first);
+            pids = self.restore_group(&[first], &common).await?;
+            common.ipc_is_there = true;
+        }
+        pids.extend(self.restore_group(&others, &common).await?);
         if let Some(ends) = ends {
             let all = pids.clone();
             blocking(move || Ok(ends.finish(&all)?)).await?;
@@ -111,6 +125,7 @@ impl Migrator {
                 purpose: Purpose::Migration,
                 connections: connections(common.keep),
                 ends: common.ends,
+                ipc_is_there: common.ipc_is_there,
             }))
             .await?;
         container.init.step(Step::Freeze)?;
