@@ -251,19 +251,8 @@ while True:
     open('/dev/shm/count', 'w').write(str(n)); time.sleep(0.02)
 ";
 
-/// CRIU has no image for half of a connection: refused with that reason, and A goes on.
 fn socket_between_containers(testbed: &Testbed) -> Result<()> {
-    need_daemon(testbed)?;
-    let (a, b, _) = three(testbed)?;
-    let pod = pair("socket", UNIX_SERVER, UNIX_CLIENT);
-    let source = a.run_pod(&pod)?;
-    expect::soon("the first answers", 10, || {
-        Ok(count(a, &source).unwrap_or(0) > 5)
-    })?;
-    let message = expect::failure("the arrival", b.run_pod(&pod.migrate_from(&a.address())))?;
-    expect::contains("message", &message, &["unix"])?;
-    let before = count(a, &source)?;
-    goes_on(a, &source, before)
+    between(testbed, "socket", UNIX_SERVER, UNIX_CLIENT)
 }
 
 fn pair(name: &str, one: &str, two: &str) -> Pod {
