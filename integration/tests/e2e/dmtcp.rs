@@ -7,8 +7,10 @@ use mycedrive_handover::fault::FaultPoint;
 use mycedrive_integration::workload::redis;
 use mycedrive_integration::{Node, Pod, RunningPod, Testbed};
 
-use crate::engine::{ANNOTATION, need};
+use crate::engine::{ANNOTATION, carried, need};
 use crate::expect;
+use crate::faults::moment::{self, Before};
+use crate::faults::outcome::{self, Outcome};
 use crate::migration::{self, client, finish, migrate};
 use crate::world::{Scenario, need_daemon, three};
 
@@ -18,7 +20,7 @@ const SHORT: Duration = Duration::from_secs(8);
 type Body = fn(&Testbed) -> Result<()>;
 
 pub fn all() -> Vec<Scenario> {
-    let bodies: [(&str, Body); 5] = [
+    let bodies: [(&str, Body); 8] = [
         ("client", with_client),
         ("there_and_back", there_and_back),
         ("rolled_back_when_written", |testbed| {
@@ -26,6 +28,15 @@ pub fn all() -> Vec<Scenario> {
         }),
         ("rolled_back_when_suspended", |testbed| {
             rolled_back(testbed, FaultPoint::ShimSourceBeforeDump)
+        }),
+        ("coordinator_killed_when_suspended", |testbed| {
+            coordinator_killed(testbed, FaultPoint::ShimSourceAfterFreeze, false)
+        }),
+        ("coordinator_killed_when_written", |testbed| {
+            coordinator_killed(testbed, FaultPoint::ShimSourceAfterDump, false)
+        }),
+        ("coordinator_killed_and_rolled_back", |testbed| {
+            coordinator_killed(testbed, FaultPoint::ShimSourceAfterDump, true)
         }),
         ("several_containers", |testbed| {
             prepared(testbed)?;
@@ -54,11 +65,7 @@ fn pod() -> Pod {
 /// A pod whose Redis has come under DMTCP.
 fn run(node: &Node, pod: &Pod) -> Result<RunningPod> {
     let running = node.run_pod(pod)?;
-    expect::soon("Redis under DMTCP", 20, || {
-        Ok(!node
-            .sh("ls -d /proc/[0-9]*/fd/821 2>/dev/null || true")?
-            .is_empty())
-    })?;
+    expect::soon("Redis under DMTCP", 20, || Ok(!carried(node)?.is_empty()))?;
     Ok(running)
 }
 
@@ -122,4 +129,57 @@ fn rolled_back(testbed: &Testbed, point: FaultPoint) -> Result<()> {
     }
     finish(client)?;
     Ok(())
+}
+
+/// The coordinator dies while the pod stands still. Once the image is written the pod goes on on B.
+/// Before, or if B fails, the pod ends as at any other time: kubelet sees its container end, and can
+/// start it again. It is never lost without a word.
+fn coordinator_killed(testbed: &Testbed, point: FaultPoint, b_fails: bool) -> Result<()> {
+    prepared(testbed)?;
+    let (a, b, outside) = three(testbed)?;
+    let pod = pod();
+    let source = run(a, &pod)?;
+    expect::soon("an answer of Redis", 10, || {
+        Ok(outcome::answers(a, Some(&source)))
+    })?;
+    let add = ["redis-cli", "incrby", "counter", "41"];
+    expect::exec(a, &source, "redis", &add)?;
+    let client = client(outside, &source.ip)?;
+    let mut before = Before {
+        a,
+        b,
+        pod,
+        source,
+        client,
+        counter: 41,
+    };
+    if b_fails {
+        b.arm_fault(FaultPoint::DestinationAfterRestore.name(), "error-once")?;
+    }
+    let arrived = moment::at(&before, a, point, Duration::ZERO, || {
+        a.sh("kill -KILL $(pgrep -f '[d]mtcp_coordinator')")?;
+        Ok(())
+    })?;
+    if point == FaultPoint::ShimSourceAfterDump && !b_fails {
+        let outcome = outcome::settled(testbed, &before, arrived.as_ref().ok())?;
+        expect::equal("outcome", outcome, Outcome::Completed)?;
+        return outcome::end_client(before.client, true);
+    }
+    let message = expect::failure("the start on B", arrived)?;
+    let reason = if b_fails {
+        FaultPoint::DestinationAfterRestore.name()
+    } else {
+        "ended while it was checkpointed"
+    };
+    expect::contains("message", &message, &[reason])?;
+    let code = expect::exit_code(a, &before.source, "redis")?;
+    ensure!((160..250).contains(&code), "exit code {code}");
+    let outcome = outcome::settle(testbed, &before.source, None)?;
+    expect::equal("outcome", outcome, Outcome::Ended)?;
+    drop(before.client);
+    a.start_container(&mut before.source, &before.pod.containers()[0], 1)?;
+    expect::soon("Redis again", 20, || {
+        Ok(outcome::answers(a, Some(&before.source)))
+    })?;
+    migrate(a, b, &before.pod).map(drop)
 }

@@ -106,9 +106,11 @@ fn state(node: &Node) -> Result<String> {
     ))?)
 }
 
-/// Processes that have a connection to a coordinator where DMTCP keeps it.
-fn carried(node: &Node) -> Result<String> {
-    Ok(node.sh("ls -d /proc/[0-9]*/fd/821 2>/dev/null || true")?)
+/// Processes that have a connection to a coordinator where DMTCP keeps it; a coordinator has its
+/// own socket there.
+pub fn carried(node: &Node) -> Result<String> {
+    Ok(node.sh("for p in /proc/[0-9]*; do \
+         if [ -e $p/fd/821 ] && ! grep -q ^dmtcp_coor $p/comm; then echo $p; fi; done")?)
 }
 
 fn exec(node: &Node, command: &str) -> Result<String> {
@@ -280,9 +282,15 @@ while True: time.sleep(0.1)";
 
 /// What `mycedrive ps` knows of the container called `name`.
 fn known(node: &Node, name: &str) -> Result<Value> {
+    known_of(node, "", name)
+}
+
+/// The same in the pod with this sandbox; any if it is empty.
+fn known_of(node: &Node, sandbox: &str, name: &str) -> Result<Value> {
     let pods: Vec<Value> = serde_json::from_str(&node.sh("mycedrive ps --json")?)?;
     let container = pods
         .iter()
+        .filter(|pod| sandbox.is_empty() || pod["sandbox"] == sandbox)
         .filter_map(|pod| pod["containers"].as_array())
         .flatten()
         .find(|container| container["name"] == name);
@@ -350,10 +358,10 @@ while True: time.sleep(0.1)";
     expect::equal("starts", node.sh("cat /srv/once/starts")?.trim(), "bare")
 }
 
-/// Its pod's programs end; other pods do not notice.
+/// Its pod's programs end, and can be started again; other pods do not notice.
 fn coordinator_killed(node: &Node, engine: &str) -> Result<()> {
     let container = || Container::new("main", "python", &["python3", "-c", COUNT]);
-    let first = node.run_pod(&pod_with(engine, container()))?;
+    let mut first = node.run_pod(&pod_with(engine, container()))?;
     let second = Pod::new("plain", "other")
         .with(container())
         .annotation(ANNOTATION, engine);
@@ -367,7 +375,15 @@ fn coordinator_killed(node: &Node, engine: &str) -> Result<()> {
     let lines = node.container_log(&second, "main")?.lines().count();
     expect::soon("more output of the other pod", 5, || {
         Ok(node.container_log(&second, "main")?.lines().count() > lines)
-    })
+    })?;
+    // As kubelet does, in the same pod: under DMTCP again, with another coordinator.
+    node.start_container(&mut first, &container(), 1)?;
+    expect::soon("two pods under DMTCP", 10, || {
+        let coordinators = node.sh("pgrep -f '[d]mtcp_coordinator' | wc -l")?;
+        Ok(coordinators == "2" && carried(node)?.lines().count() == 2)
+    })?;
+    let container = known_of(node, &first.sandbox, "main")?;
+    expect::equal("engine", container["engine"].as_str(), Some("dmtcp"))
 }
 
 /// An image that does not fit is refused before anything is done.

@@ -45,18 +45,20 @@ struct Arguments {
     json: Option<PathBuf>,
 }
 
-fn main() -> Result<ExitCode> {
+fn main() -> ExitCode {
     let arguments = Arguments::parse_from(mycedrive_integration::arguments());
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .with_writer(std::io::stderr)
         .init();
-    let lost_nothing = run(&arguments)?;
-    Ok(if lost_nothing {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    match run(&arguments) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("demo: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 fn run(arguments: &Arguments) -> Result<bool> {

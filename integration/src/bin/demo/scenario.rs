@@ -37,7 +37,7 @@ pub fn migrate(testbed: &Testbed, engine: &str, megabytes: u64) -> Result<Figure
 
     println!("  a pod with mycedrive.io/migrate-from starts on node-b");
     let from_ns = now_ns();
-    let destination = with_progress_bar(b, || {
+    let destination = with_progress_bar(b, from_ns, || {
         b.run_pod_within(&pod.migrate_from(&a.address()), START_TIME)
     });
     let span = Span {
@@ -86,8 +86,9 @@ pub fn kill_and_start(testbed: &Testbed) -> Result<Figures> {
     Ok(Figures::new("kill-and-start", &report, span, None))
 }
 
-/// Runs `work` and shows meanwhile how far the newest migration to `node` is.
-fn with_progress_bar<T: Send>(node: &Node, work: impl FnOnce() -> T + Send) -> T {
+/// Runs `work` and shows meanwhile how far the newest migration to `node` is, if it began after
+/// `from_ns`.
+fn with_progress_bar<T: Send>(node: &Node, from_ns: u64, work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let work = scope.spawn(work);
         let mut shown = String::new();
@@ -96,6 +97,9 @@ fn with_progress_bar<T: Send>(node: &Node, work: impl FnOnce() -> T + Send) -> T
             let Ok(progress) = migrations::newest(node) else {
                 continue;
             };
+            if progress.started_ns < from_ns {
+                continue;
+            }
             let line = format!(
                 "  {} {}",
                 print::bar(progress.percent(), 30),

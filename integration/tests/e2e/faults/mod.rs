@@ -4,8 +4,8 @@
 mod disk;
 mod link;
 mod matrix;
-mod moment;
-mod outcome;
+pub mod moment;
+pub mod outcome;
 mod park;
 mod programs;
 mod restarts;
