@@ -109,8 +109,9 @@ pub async fn arrive(app: &Shared, request: ArriveRequest) -> Result<ArriveReply>
             return Ok(reply(Code::OUTCOME_RETRY, text, ""));
         }
     }
-    if let Some((before, _)) = app.destination.of_sandbox(&request.sandbox_id) {
-        finish::settled(&before).await;
+    let before = app.destination.of_sandbox(&request.sandbox_id);
+    if let Some((before, _)) = &before {
+        finish::settled(before).await;
     }
     let (migration, new) = match enter(app, &request, &wish)? {
         Entered::Ordinary => return Ok(reply(Code::OUTCOME_ORDINARY, "", "")),
@@ -120,9 +121,15 @@ pub async fn arrive(app: &Shared, request: ArriveRequest) -> Result<ArriveReply>
     let container = request.container.clone().unwrap_or_default();
     let (name, id) = (container.name.clone(), container.id.clone());
     tracing::info!(migration = %migration.details.id, container = %name, new, "a container arrived");
-    migration
-        .meeting
-        .send_modify(|meeting| meeting.arrive(container));
+    let before = before
+        .filter(|_| new)
+        .map(|(before, _)| before.meeting.borrow().clone());
+    migration.meeting.send_modify(|meeting| {
+        meeting.arrive(container);
+        if let Some(before) = &before {
+            meeting.take_over(before);
+        }
+    });
     if new {
         let span = tracing::info_span!("destination", migration = %migration.details.id);
         tokio::spawn(drive::drive(app.clone(), migration.clone(), wish).instrument(span));

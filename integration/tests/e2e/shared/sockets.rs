@@ -184,7 +184,11 @@ fn rollback(testbed: &Testbed) -> Result<()> {
         before = goes_on(a, &source, &before)?;
     }
     b.remove_all_pods()?;
+    // kubelet starts only that container again whose start failed; the other one waits.
+    let point = FaultPoint::ShimDestinationDuringRestore.name();
+    b.arm_fault(point, "error-once")?;
     let there = migrate(a, b, &pod)?;
+    ensure!(!b.fault_armed(point), "the first restore did not fail");
     goes_on(b, &there, &before)?;
     both_run(b, &there)
 }

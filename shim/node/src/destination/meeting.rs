@@ -77,6 +77,16 @@ impl Meeting {
         );
     }
 
+    /// Takes over from an attempt that failed whose Start was answered with "started": kubelet does
+    /// not call it again, and the containers wait still.
+    pub fn take_over(&mut self, before: &Self) {
+        for (name, arrival) in &before.here {
+            if arrival.reported && !self.here.contains_key(name) {
+                self.here.insert(name.clone(), arrival.clone());
+            }
+        }
+    }
+
     /// The source's manifest is known.
     pub fn expect(&mut self, manifest: &Manifest) {
         self.expected = manifest

@@ -78,3 +78,29 @@ fn a_failure_reaches_every_start() {
     );
     assert!(!meeting.commit());
 }
+
+#[test]
+fn the_next_attempt_has_those_that_were_reported() {
+    let mut first = Meeting::default();
+    first.expect(&manifest());
+    first.advance(Stage::Ready);
+    first.arrive(container("app", "2"));
+    assert_eq!(first.answer("app"), Some(Answer::Waiting));
+    first.arrive(container("side", "3"));
+    first.end(Outcome::Failed("full".to_owned()));
+    assert!(matches!(first.answer("side"), Some(Answer::Refused(_))));
+
+    // The refused one is started again, as another container.
+    let mut second = Meeting::default();
+    second.arrive(container("side", "4"));
+    second.take_over(&first);
+    second.expect(&manifest());
+    assert!(second.complete());
+    assert_eq!(second.here()["side"].container.id, "4");
+
+    // One that was deleted meanwhile does not wait any more.
+    first.leave("2");
+    let mut third = Meeting::default();
+    third.take_over(&first);
+    assert!(third.here().is_empty());
+}
