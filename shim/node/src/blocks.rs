@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 /// Most bytes in one block.
 const BLOCK: usize = 256 * 1024;
 /// Blocks that wait between disk and network; bounds the memory of a migration.
-pub const QUEUE: usize = 16;
+pub const QUEUE: usize = 4;
 
 /// Bytes of a round as blocks. Blocks the thread when the network is slower.
 pub struct BlockWriter {

@@ -26,8 +26,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // The first row pays for the buffer's pages; a socket would not.
     let mut buffer = Vec::with_capacity(SIZE);
     for level in [
-        Level::Fast,
-        Level::Fast,
+        Level::Stored,
+        Level::Stored,
         Level::Fast,
         Level::Light,
         Level::Dense,
@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             &mut buffer,
             &Options {
                 level,
-                limiter: None,
+                ..Options::default()
             },
         )?;
         send_images(&mut out, &TreeId::new("pod")?, &images, || true)?;

@@ -5,7 +5,9 @@ mod chunk;
 mod codec;
 mod decode;
 mod frame;
+mod level;
 mod reader;
+mod stored;
 mod survey;
 mod writer;
 
@@ -14,9 +16,10 @@ pub(crate) use chunk::{ChunkReader, ChunkWriter};
 pub(crate) use codec::{Cursor, Put};
 pub(crate) use decode::MAX_NAME;
 pub(crate) use frame::{Attributes, Digest, Frame, Time, XattrList};
+pub use level::Level;
 pub use reader::{FrameReader, Section};
 pub use survey::Survey;
-pub use writer::{Counts, FrameWriter, Level, Options};
+pub use writer::{Counts, FrameWriter, Options};
 
 /// First bytes of a stream; the last one is the version.
 pub(crate) const MAGIC: [u8; 8] = *b"MYCEXFR\x01";

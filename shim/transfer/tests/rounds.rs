@@ -376,15 +376,16 @@ fn several_streams_follow_each_other_in_one_source() {
     let mut sender = TreeSender::new(from.path()).unwrap();
     let mut bytes = Vec::new();
     let id = TreeId::new("tree").unwrap();
-    for number in 0..3 {
+    for number in 0..4 {
         fs::write(
             from.path().join(format!("f{number}")),
             noise(300_000, number),
         )
         .unwrap();
-        let level = [Level::Fast, Level::Light, Level::Dense][usize::from(number)];
+        let level = [Level::Stored, Level::Fast, Level::Light, Level::Dense][usize::from(number)];
         let options = Options {
             level,
+            follow: number > 0,
             limiter: None,
         };
         let mut out = FrameWriter::new(&mut bytes, &options).unwrap();
@@ -392,7 +393,7 @@ fn several_streams_follow_each_other_in_one_source() {
         out.finish().unwrap();
     }
     let (mut receiver, mut source) = (receiver(to.path()), bytes.as_slice());
-    for _ in 0..3 {
+    for _ in 0..4 {
         let mut reader = FrameReader::new(source, &Budget::default()).unwrap();
         while let Some(section) = reader.next_section().unwrap() {
             let mycedrive_transfer::Section::Tree(begin) = section else {

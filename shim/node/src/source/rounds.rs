@@ -319,6 +319,7 @@ fn writer(migration: &Migration, sender: &Sender) -> Result<FrameWriter<BlockWri
         } else {
             Level::for_link(rate)
         },
+        follow: true,
         limiter: (rate > 0).then(|| Limiter::new(rate)),
     };
     let sink = BlockWriter::new(sender.clone(), migration.sent.clone());

@@ -2,19 +2,23 @@
 //!
 //! One long zstd stream would find a few more matches, but its ring buffer makes zstd take its
 //! slower path; with whole blocks the CPU keeps up with a fast link. Readers do not care: zstd
-//! frames that follow each other decode like one.
+//! frames that follow each other decode like one. How hard and how much at a time follows the link.
 
 use std::io::{self, Write};
+use std::time::Instant;
 
 use super::Digest;
 use super::chunk::ChunkWriter;
+use super::level::{Adapter, Level};
+use super::stored;
 
 /// Hashes and compresses what is written, block by block.
 pub(crate) struct BlockEncoder<W: Write> {
     chunks: ChunkWriter<W>,
     compressor: zstd::bulk::Compressor<'static>,
     hasher: blake3::Hasher,
-    block: usize,
+    level: Level,
+    adapter: Option<Adapter>,
     raw: Vec<u8>,
     /// So many bytes of `raw` are in the hash already.
     hashed: usize,
@@ -22,15 +26,16 @@ pub(crate) struct BlockEncoder<W: Write> {
 }
 
 impl<W: Write> BlockEncoder<W> {
-    pub(crate) fn new(chunks: ChunkWriter<W>, level: i32, block: usize) -> io::Result<Self> {
+    pub(crate) fn new(chunks: ChunkWriter<W>, level: Level, follow: bool) -> io::Result<Self> {
         Ok(Self {
             chunks,
-            compressor: zstd::bulk::Compressor::new(level)?,
+            compressor: zstd::bulk::Compressor::new(level.zstd().unwrap_or_default())?,
             hasher: blake3::Hasher::new(),
-            block,
-            raw: Vec::with_capacity(block),
+            level,
+            adapter: follow.then(|| Adapter::new(level)),
+            raw: Vec::with_capacity(level.block()),
             hashed: 0,
-            compressed: Vec::with_capacity(zstd::zstd_safe::compress_bound(block)),
+            compressed: Vec::new(),
         })
     }
 
@@ -41,10 +46,10 @@ impl<W: Write> BlockEncoder<W> {
 
     pub(crate) fn put(&mut self, mut data: &[u8]) -> io::Result<()> {
         while !data.is_empty() {
-            let take = (self.block - self.raw.len()).min(data.len());
+            let take = (self.level.block() - self.raw.len()).min(data.len());
             self.raw.extend_from_slice(&data[..take]);
             data = &data[take..];
-            if self.raw.len() == self.block {
+            if self.raw.len() == self.level.block() {
                 self.emit()?;
             }
         }
@@ -78,12 +83,37 @@ impl<W: Write> BlockEncoder<W> {
             return Ok(());
         }
         self.hash();
+        let started = Instant::now();
         self.compressed.clear();
-        self.compressor
-            .compress_to_buffer(&self.raw, &mut self.compressed)?;
+        if self.level.zstd().is_some() {
+            self.compressed
+                .reserve(zstd::zstd_safe::compress_bound(self.raw.len()));
+            self.compressor
+                .compress_to_buffer(&self.raw, &mut self.compressed)?;
+        } else {
+            stored::put(&mut self.compressed, &self.raw);
+        }
+        let compressed = Instant::now();
         self.chunks.write_all(&self.compressed)?;
         self.raw.clear();
         self.hashed = 0;
-        Ok(())
+        let size = self.compressed.len() as u64;
+        let adapter = self.adapter.as_mut();
+        match adapter.map(|it| it.next(size, compressed - started, compressed.elapsed())) {
+            Some(level) => self.become_level(level),
+            None => Ok(()),
+        }
+    }
+
+    /// Only between two blocks, so that none is longer than its level allows.
+    fn become_level(&mut self, level: Level) -> io::Result<()> {
+        if level == self.level {
+            return Ok(());
+        }
+        self.level = level;
+        match level.zstd() {
+            Some(level) => self.compressor.set_compression_level(level),
+            None => Ok(()),
+        }
     }
 }

@@ -7,46 +7,17 @@ use super::block::BlockEncoder;
 use super::chunk::ChunkWriter;
 use super::codec::Put;
 use super::frame::{Digest, Frame};
+use super::level::Level;
 use crate::Limiter;
 use crate::error::{Error, Result};
-
-/// How hard to compress.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub enum Level {
-    /// For links of 1 Gbit/s and more: zstd's fast mode, the CPU must not be slower than the link.
-    #[default]
-    Fast,
-    /// For links of about 100 Mbit/s: zstd level 1.
-    Light,
-    /// For slow links: zstd level 6.
-    Dense,
-}
-
-impl Level {
-    /// The level for a link of `bytes_per_second`.
-    pub const fn for_link(bytes_per_second: u64) -> Self {
-        match bytes_per_second {
-            60_000_000.. => Self::Fast,
-            4_000_000.. => Self::Light,
-            _ => Self::Dense,
-        }
-    }
-
-    /// zstd's compression level, and the size of the blocks.
-    const fn parameters(self) -> (i32, usize) {
-        match self {
-            Self::Fast => (-5, 256 << 10),
-            Self::Light => (1, 512 << 10),
-            Self::Dense => (6, 2 << 20),
-        }
-    }
-}
 
 /// How to send.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
     /// How hard to compress.
     pub level: Level,
+    /// Whether that is only the beginning, and the level then follows what the sink takes.
+    pub follow: bool,
     /// Bandwidth limit on the compressed bytes.
     pub limiter: Option<Limiter>,
 }
@@ -75,8 +46,7 @@ impl<W: Write> FrameWriter<W> {
     /// Starts a stream on `sink`. Writes are large (up to 256 KiB); no further buffer is needed.
     pub fn new(sink: W, options: &Options) -> Result<Self> {
         let chunks = ChunkWriter::new(sink, options.limiter.clone()).map_err(layers)?;
-        let (level, block) = options.level.parameters();
-        let encoder = BlockEncoder::new(chunks, level, block).map_err(layers)?;
+        let encoder = BlockEncoder::new(chunks, options.level, options.follow).map_err(layers)?;
         Ok(Self {
             encoder,
             head: Vec::with_capacity(4096),
