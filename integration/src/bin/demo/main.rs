@@ -106,7 +106,8 @@ fn run(arguments: &Arguments) -> Result<bool> {
     for figures in &moved {
         println!("\n{}", print::timeline(figures));
     }
-    println!("{}", print::table(moved.iter().chain([&restarted])));
+    let columns: Vec<_> = moved.iter().chain([&restarted]).collect();
+    println!("{}", print::table(&columns));
     if let Some(file) = &arguments.json {
         let text = serde_json::to_string_pretty(&figures::json(&moved, &restarted)?)?;
         std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;

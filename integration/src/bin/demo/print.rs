@@ -21,7 +21,7 @@ pub fn timeline(figures: &Figures) -> String {
 }
 
 /// The ways of moving, side by side.
-pub fn table<'a>(columns: impl Iterator<Item = &'a Figures> + Clone) -> String {
+pub fn table(columns: &[&Figures]) -> String {
     type Row = (&'static str, fn(&Figures) -> String);
     let rows: [Row; 12] = [
         ("freeze", |f| {
@@ -45,13 +45,13 @@ pub fn table<'a>(columns: impl Iterator<Item = &'a Figures> + Clone) -> String {
         ("connections used", |f| f.connections.to_string()),
     ];
     let mut text = format!("{:<30}", "");
-    for figures in columns.clone() {
+    for figures in columns {
         let _ = write!(text, "{:>16}", figures.engine);
     }
     text.push('\n');
     for (name, value) in rows {
         let _ = write!(text, "{name:<30}");
-        for figures in columns.clone() {
+        for figures in columns {
             let _ = write!(text, "{:>16}", value(figures));
         }
         text.push('\n');

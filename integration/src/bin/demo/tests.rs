@@ -68,7 +68,7 @@ fn each_kind_of_loss_fails_the_run() {
 #[test]
 fn the_table_has_a_column_for_each() {
     let figures = Figures::new("criu", &report(&[(1, 1), (210, 2)]), SPAN, None);
-    let table = print::table([&figures, &figures, &figures].into_iter());
+    let table = print::table(&[&figures, &figures, &figures]);
     assert!(table.lines().all(|line| line.len() == 78), "{table}");
 }
 

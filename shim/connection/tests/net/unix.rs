@@ -121,7 +121,7 @@ fn connection(path: &Path, kind: SockType) -> (OwnedFd, OwnedFd) {
     std::os::unix::fs::chown(path, Some(1000), Some(1001)).unwrap();
     std::os::unix::fs::chown(path.parent().unwrap(), Some(1000), Some(1001)).unwrap();
     as_user(1001, || {
-        listen(&listener, Backlog::new(1).unwrap()).unwrap()
+        listen(&listener, Backlog::new(1).unwrap()).unwrap();
     });
     as_user(1000, || connect(client.as_raw_fd(), &address).unwrap());
     // SAFETY: just opened.
@@ -142,7 +142,7 @@ fn connections_go_on_where_they_were() {
         let (server, client) = connection(&folder.path().join("s"), number);
         say(&server, b"to the client");
         say(&client, b"first");
-        say(&client, &[7; 100_000]);
+        say(&client, &vec![7; 100_000]);
         let images = save_pair(&server, &client, kind);
 
         let net = Net::new();
@@ -170,7 +170,7 @@ fn connections_go_on_where_they_were() {
                 assert_eq!(receive(server), b"first");
                 assert_eq!(receive(server), vec![7; 100_000]);
             } else {
-                assert_eq!(receive(server), [&b"first"[..], &[7; 100_000]].concat());
+                assert_eq!(receive(server), [&b"first"[..], &vec![7; 100_000]].concat());
             }
             assert!(nothing(client) && nothing(server));
             say(client, b"and on");
