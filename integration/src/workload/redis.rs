@@ -1,13 +1,21 @@
 //! Redis as the pod that moves.
 
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use nix::sched::{CloneFlags, setns};
+
+use super::protocol::Protocol;
 use crate::{Error, Node, Pod, Result, RunningPod};
 
-/// What one exec fills, so that none takes long.
-const STEP: u64 = 32;
-/// A value of 64 kB of hex digits, other ones for each key; it compresses to about a half.
-const SCRIPT: &str = "math.randomseed(tonumber(ARGV[1])); local t = {}; \
-    for i = 1, 8192 do t[i] = string.format('%08x', math.random(0, 2147483647)) end; \
-    redis.call('SET', 'fill:' .. ARGV[1], table.concat(t)); return 1";
+/// Size of a value: with Redis's own bytes before it, it fills a size class of jemalloc (20 KiB).
+const VALUE: usize = 20_000;
+/// Commands between two looks at the answers.
+const BATCH: u64 = 64;
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Redis that keeps everything in memory only.
 pub fn pod(name: &str, handler: &str) -> Pod {
@@ -16,26 +24,103 @@ pub fn pod(name: &str, handler: &str) -> Pod {
         .container("redis", "redis", &[])
 }
 
-/// Fills Redis with values that do not compress to nothing.
+/// Fills Redis with so many megabytes of values, each half records as programs keep them and half
+/// bytes that do not compress.
 pub fn fill(node: &Node, pod: &RunningPod, megabytes: u64) -> Result<()> {
-    for start in (0..megabytes).step_by(STEP as usize) {
-        let (first, end) = (start * 16, megabytes.min(start + STEP) * 16);
-        let commands = format!(
-            "i={first}; while [ $i -lt {end} ]; do echo \"EVAL \\\"{SCRIPT}\\\" 0 $i\"; i=$((i+1)); done \
-             | redis-cli"
-        );
-        let done = node.exec_in(pod, "redis", &["/bin/sh", "-c", &commands])?;
-        if done.code != 0 || done.stdout.lines().any(|line| line != "1") {
-            return Err(Error::Command {
-                command: "redis-cli EVAL".to_owned(),
-                status: format!("exit code {}", done.code),
-                output: format!("{}{}", last(&done.stdout), done.stderr),
-            });
-        }
+    let failed = |source: io::Error| Error::Command {
+        command: format!("SET at {}", pod.ip),
+        status: source.to_string(),
+        output: String::new(),
+    };
+    let address: IpAddr = pod.ip.parse().map_err(|e| failed(io::Error::other(e)))?;
+    let address = SocketAddr::new(address, Protocol::Redis.port());
+    let mut stream = connect_in(node, address).map_err(failed)?;
+    let values = megabytes * 1_000_000 / VALUE as u64;
+    for first in (0..values).step_by(BATCH as usize) {
+        let batch = first..values.min(first + BATCH);
+        set(&mut stream, batch).map_err(failed)?;
     }
     Ok(())
 }
 
-fn last(text: &str) -> &str {
-    text.lines().last().unwrap_or_default()
+/// Connects from the node's own network; waits for a program that is starting.
+fn connect_in(node: &Node, address: SocketAddr) -> io::Result<TcpStream> {
+    let namespace = File::open(format!("/proc/{}/ns/net", node.pid()))?;
+    // A thread has a network namespace of its own; the socket stays in the one it was made in.
+    let connecting = std::thread::spawn(move || {
+        setns(namespace, CloneFlags::CLONE_NEWNET)?;
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match TcpStream::connect_timeout(&address, PATIENCE) {
+                Err(_) if Instant::now() < until => std::thread::sleep(Duration::from_millis(20)),
+                result => return result,
+            }
+        }
+    });
+    let stream = connecting
+        .join()
+        .map_err(|_| io::Error::other("the connecting thread died"))??;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+/// Sends the commands for these values and reads `+OK` for each.
+fn set(stream: &mut TcpStream, numbers: std::ops::Range<u64>) -> io::Result<()> {
+    let mut commands = Vec::new();
+    let count = numbers.clone().count();
+    for number in numbers {
+        let key = format!("fill:{number}");
+        let head = format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n${VALUE}\r\n", key.len());
+        commands.extend_from_slice(head.as_bytes());
+        commands.extend_from_slice(&value(number));
+        commands.extend_from_slice(b"\r\n");
+    }
+    stream.write_all(&commands)?;
+    let mut answers = vec![0; count * b"+OK\r\n".len()];
+    stream.read_exact(&mut answers)?;
+    if answers.chunks(5).all(|answer| answer == b"+OK\r\n") {
+        return Ok(());
+    }
+    Err(io::Error::other(
+        String::from_utf8_lossy(&answers).into_owned(),
+    ))
+}
+
+/// The same for the same number, other ones for others.
+pub(super) fn value(number: u64) -> Vec<u8> {
+    let mut random = Random(number);
+    let mut records = String::new();
+    while records.len() < VALUE / 2 {
+        let (id, score) = (random.next(), random.next());
+        let _ = writeln!(
+            records,
+            r#"{{"id":{},"name":"player-{}","level":{},"score":{}.{:03},"active":{}}}"#,
+            id % 1_000_000_000,
+            id % 100_000,
+            score % 80,
+            score % 10_000,
+            id % 1000,
+            score.is_multiple_of(3),
+        );
+    }
+    let mut value = records.into_bytes();
+    value.truncate(VALUE / 2);
+    while value.len() < VALUE {
+        value.extend_from_slice(&random.next().to_le_bytes());
+    }
+    value.truncate(VALUE);
+    value
+}
+
+/// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
 }

@@ -80,3 +80,13 @@ fn the_longest_gap_is_found_within_its_time() {
     assert_eq!(gap.from_ns, 1_000_000);
     assert_eq!(report.operations(0, 9_000_001), 3);
 }
+
+#[test]
+fn values_that_fill_a_program_compress_to_between_a_half_and_three_quarters() {
+    let of = super::redis::value;
+    assert_eq!(of(7), of(7));
+    let all: Vec<u8> = (0..20).flat_map(of).collect();
+    let packed = zstd::bulk::compress(&all, 1).unwrap();
+    let part = packed.len() * 100 / all.len();
+    assert!((50..=75).contains(&part), "{part} %");
+}

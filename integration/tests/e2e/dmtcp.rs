@@ -81,7 +81,7 @@ fn with_client(testbed: &Testbed) -> Result<()> {
     let counter = expect::exec(b, &destination, "redis", &["redis-cli", "get", "counter"])?;
     expect::equal("counter", counter, last.to_string())?;
     let keys = expect::exec(b, &destination, "redis", &["redis-cli", "dbsize"])?;
-    expect::equal("keys", keys.as_str(), "129")
+    expect::equal("keys", keys.as_str(), "401")
 }
 
 /// Twice, with a new client each time.

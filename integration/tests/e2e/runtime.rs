@@ -219,7 +219,12 @@ fn two_containers(node: &Node, handler: &str) -> Result<()> {
         "shared",
     )?;
     // One ends, the other goes on.
-    node.cri()?.stop_container(pod.id("one"), Duration::ZERO)?;
+    let stop = || -> Result<()> { Ok(node.cri()?.stop_container(pod.id("one"), Duration::ZERO)?) };
+    match stop() {
+        // Seen of containerd's own shim on a busy machine; kubelet asks again.
+        Err(error) if handler == "runc" && error.to_string().contains("ttrpc: closed") => stop()?,
+        first => first?,
+    }
     expect::equal(
         "state",
         expect::state(node, &pod, "two")?,

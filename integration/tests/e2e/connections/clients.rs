@@ -51,7 +51,7 @@ fn with_client(testbed: &Testbed, place: &str, version: u8) -> Result<()> {
     expect::equal(
         "keys",
         expect::exec(b, &destination, "redis", &["redis-cli", "dbsize"])?.as_str(),
-        "129",
+        "401",
     )
 }
 

@@ -8,6 +8,7 @@ use mycedrive_integration::workload::client::Client;
 use mycedrive_integration::workload::redis;
 use mycedrive_integration::{Node, Pod, RunningPod, Testbed};
 
+use super::outcome::answers;
 use crate::expect;
 use crate::migration::client;
 use crate::world::{need_daemon, three};
@@ -29,6 +30,7 @@ pub fn before(testbed: &Testbed) -> Result<Before<'_>> {
     let (a, b, outside) = three(testbed)?;
     let pod = redis::pod("redis-0", "mycedrive");
     let source = a.run_pod(&pod)?;
+    expect::soon("an answer of Redis", 10, || Ok(answers(a, Some(&source))))?;
     let counter = expect::exec(
         a,
         &source,

@@ -175,6 +175,8 @@ fn containerd(testbed: &Testbed, side: &str, point: FaultPoint) -> Result<()> {
     } else {
         ensure!(result.is_err(), "a call outlived containerd");
         as_kubelet_does(&before, &mut running)?;
+        // A container that waits for its migration counts as running for a new containerd.
+        expect::soon("Redis on B", 30, || Ok(answers(b, Some(&running))))?;
     }
     let outcome = settled(testbed, &before, Some(&running))?;
     end_client(before.client, true)?;
