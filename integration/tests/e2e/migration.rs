@@ -32,7 +32,20 @@ pub fn all() -> Vec<Scenario> {
             finished_init_container,
         ),
         Scenario::new("migration::crash_after_arrival", crash_after_arrival),
+        Scenario::new("migration::kernel_is_known", kernel_is_known),
     ]
+}
+
+/// CRIU looks at the kernel when the daemon starts, not in the first freeze.
+fn kernel_is_known(testbed: &Testbed) -> Result<()> {
+    need_daemon(testbed)?;
+    let (a, ..) = three(testbed)?;
+    a.stop_service("mycedrive")?;
+    a.sh("rm -f /run/criu.kdat")?;
+    a.start_service("mycedrive")?;
+    expect::soon("what CRIU found out", 20, || {
+        Ok(a.sh("test -s /run/criu.kdat").is_ok())
+    })
 }
 
 /// Moves a pod as kubelet does.

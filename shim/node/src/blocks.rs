@@ -13,6 +13,8 @@ use crate::error::{Error, Result};
 
 /// Most bytes in one block.
 const BLOCK: usize = 256 * 1024;
+/// Largest frame of HTTP/2 that a node takes: one for each block, instead of many of 16 KiB.
+pub const FRAME: u32 = 512 * 1024;
 /// Blocks that wait between disk and network; bounds the memory of a migration.
 pub const QUEUE: usize = 4;
 

@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::process::Stdio;
 
 pub use mycedrive_engine::cpu::{features as cpu_features, kernel};
 
@@ -21,6 +22,20 @@ pub async fn criu_version() -> String {
         .find_map(|line| line.strip_prefix("Version:"))
         .map(|version| version.trim().to_owned())
         .unwrap_or_default()
+}
+
+/// Lets CRIU find out what the kernel can do. It keeps that in `/run/criu.kdat`, so that the node's
+/// first freeze and first restore do not wait for it (some 100 ms).
+pub async fn warm_criu() {
+    let check = tokio::process::Command::new("criu")
+        .arg("check")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .status()
+        .await;
+    tracing::debug!(?check, "criu check");
 }
 
 /// Version of the DMTCP that the shims find, e.g. "4.2.0"; empty when there is none.

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::service_fn;
 
+use crate::blocks::FRAME;
 use crate::tls;
 
 pub use error::PeerError;
@@ -130,6 +131,7 @@ async fn channel(endpoint: &str, stream: TlsStream) -> Result<Channel, PeerError
     Endpoint::from(uri)
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(16 << 20)
+        .max_frame_size(FRAME)
         .http2_keep_alive_interval(Duration::from_secs(5))
         .keep_alive_timeout(Duration::from_secs(10))
         .keep_alive_while_idle(true)

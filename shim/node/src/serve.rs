@@ -25,12 +25,13 @@ use tokio::signal::unix::{SignalKind, signal};
 use tonic::transport::Server;
 
 use crate::app::{App, Shared};
+use crate::blocks::FRAME;
 use crate::config::Config;
 use crate::destination::{self, DestinationService};
 use crate::error::{Error, Result};
 use crate::peers::Peers;
 use crate::source::{self, SourceService};
-use crate::{archive, files, metrics, operator, tls};
+use crate::{archive, files, machine, metrics, operator, tls};
 
 /// How long calls under way may take when the daemon stops.
 const GRACE: Duration = Duration::from_secs(5);
@@ -98,6 +99,7 @@ pub async fn serve_until(config: Config, stop: impl Future<Output = ()>) -> Resu
         metrics::serve(app.clone(), listen).await?;
     }
     let janitor = tokio::spawn(janitor::run(app.clone()));
+    tokio::spawn(machine::warm_criu());
 
     tracing::info!(
         node = %app.config.node_name,
@@ -145,6 +147,7 @@ async fn grpc(app: Shared, tcp: TcpListener) {
     let served = Server::builder()
         .initial_stream_window_size(4 << 20)
         .initial_connection_window_size(16 << 20)
+        .max_frame_size(FRAME)
         .http2_keepalive_interval(Some(Duration::from_secs(5)))
         .http2_keepalive_timeout(Some(Duration::from_secs(10)))
         .add_service(SourceServer::new(SourceService::new(app.clone())))

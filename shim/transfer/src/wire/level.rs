@@ -98,9 +98,7 @@ impl Adapter {
         self.waiting = self.waiting / 2 + waiting;
         let level = if self.waiting > self.compressing {
             let seconds = (self.waiting + self.compressing).as_secs_f64();
-            // Never lighter here: a denser level has fewer bytes on the same link.
-            let rate = (self.wire_bytes as f64 / seconds) as u64;
-            self.level.max(Level::for_link(rate))
+            Level::for_link((self.wire_bytes as f64 / seconds) as u64)
         } else if self.waiting < self.compressing / 4 && self.at_level >= QUEUES {
             self.level.faster()
         } else {
