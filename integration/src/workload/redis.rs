@@ -88,10 +88,10 @@ fn set(stream: &mut TcpStream, numbers: std::ops::Range<u64>) -> io::Result<()> 
 
 /// The same for the same number, other ones for others.
 pub(super) fn value(number: u64) -> Vec<u8> {
-    let mut random = Random(number);
+    let mut random = fastrand::Rng::with_seed(number);
     let mut records = String::new();
     while records.len() < VALUE / 2 {
-        let (id, score) = (random.next(), random.next());
+        let (id, score) = (random.u64(..), random.u64(..));
         let _ = writeln!(
             records,
             r#"{{"id":{},"name":"player-{}","level":{},"score":{}.{:03},"active":{}}}"#,
@@ -105,22 +105,7 @@ pub(super) fn value(number: u64) -> Vec<u8> {
     }
     let mut value = records.into_bytes();
     value.truncate(VALUE / 2);
-    while value.len() < VALUE {
-        value.extend_from_slice(&random.next().to_le_bytes());
-    }
-    value.truncate(VALUE);
+    value.resize(VALUE, 0);
+    random.fill(&mut value[VALUE / 2..]);
     value
-}
-
-/// SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
 }
