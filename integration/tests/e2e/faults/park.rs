@@ -78,7 +78,7 @@ fn stateful_set(testbed: &Testbed) -> Result<()> {
         expect::equal(
             "keys",
             expect::exec(to, &here, "redis", &["redis-cli", "dbsize"])?.as_str(),
-            "257",
+            "801",
         )?;
         expect::equal(
             "file in the root layer",
