@@ -73,7 +73,7 @@ pub fn node_name(der: &CertificateDer<'_>) -> Result<String> {
     }
 }
 
-fn load(file: &Path) -> Result<CertificateDer<'static>> {
+pub(super) fn load(file: &Path) -> Result<CertificateDer<'static>> {
     let text = fs::read(file).map_err(Error::io("cannot read", file))?;
     CertificateDer::from_pem_slice(&text)
         .map_err(|error| Error::Pki(format!("{} is not a certificate: {error}", file.display())))
@@ -148,9 +148,4 @@ fn address(bytes: &[u8]) -> String {
         |_| "?".to_owned(),
         |sixteen| IpAddr::from(sixteen).to_string(),
     )
-}
-
-#[cfg(test)]
-pub(super) fn load_for_test(file: &Path) -> CertificateDer<'static> {
-    load(file).unwrap()
 }
