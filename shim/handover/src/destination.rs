@@ -338,12 +338,7 @@ impl Destination {
         let step = Step::Abort {
             reason: reason.clone(),
         };
-        self.state = State::Aborting {
-            reason,
-            undone: false,
-            told: false,
-        };
-        vec![Action::Record(step), Action::Undo, Action::TellAborted]
+        self.aborting(step, reason)
     }
 
     fn never_ran(&mut self, reason: String) -> Vec<Action> {
@@ -353,6 +348,11 @@ impl Destination {
         let step = Step::Withdrawn {
             reason: reason.clone(),
         };
+        self.aborting(step, reason)
+    }
+
+    /// What is recorded first is undone, and told to the source.
+    fn aborting(&mut self, step: Step, reason: String) -> Vec<Action> {
         self.state = State::Aborting {
             reason,
             undone: false,
