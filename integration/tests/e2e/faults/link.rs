@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use mycedrive_handover::fault::FaultPoint;
-use mycedrive_integration::Testbed;
+use mycedrive_integration::{RunningPod, Testbed};
 
-use super::moment;
+use super::moment::{self, Before};
 use super::outcome::{Outcome, answers, end_client, settled};
 use crate::expect;
 use crate::world::Scenario;
@@ -78,11 +78,12 @@ fn before_the_offer(testbed: &Testbed, point: FaultPoint, up: bool) -> Result<()
     end_client(before.client, true)
 }
 
-/// Cut after the offer, before `RUN`: A is frozen until the link is up again; then both agree.
-fn after_the_offer(testbed: &Testbed) -> Result<()> {
-    let before = moment::before(testbed)?;
-    let point = FaultPoint::DestinationAfterOffer;
-    let arrived = moment::at(&before, before.b, point, ONCE, || {
+/// Cuts the link at a point of B's and connects it again. A is frozen meanwhile.
+fn frozen_while_cut(
+    before: &Before<'_>,
+    point: FaultPoint,
+) -> Result<mycedrive_integration::Result<RunningPod>> {
+    let arrived = moment::at(before, before.b, point, ONCE, || {
         before.b.set_link(false)?;
         std::thread::sleep(SHORT);
         expect::equal(
@@ -90,9 +91,15 @@ fn after_the_offer(testbed: &Testbed) -> Result<()> {
             answers(before.a, Some(&before.source)),
             false,
         )
-    })?
-    .ok();
+    })?;
     before.b.set_link(true)?;
+    Ok(arrived)
+}
+
+/// Cut after the offer, before `RUN`: A is frozen until the link is up again; then both agree.
+fn after_the_offer(testbed: &Testbed) -> Result<()> {
+    let before = moment::before(testbed)?;
+    let arrived = frozen_while_cut(&before, FaultPoint::DestinationAfterOffer)?.ok();
     let outcome = settled(testbed, &before, arrived.as_ref())?;
     expect::equal("outcome", outcome, Outcome::Completed)?;
     end_client(before.client, true)
@@ -102,18 +109,8 @@ fn after_the_offer(testbed: &Testbed) -> Result<()> {
 /// when the link is up again.
 fn after_run_and_up_again(testbed: &Testbed) -> Result<()> {
     let before = moment::before(testbed)?;
-    let point = FaultPoint::DestinationBeforeConclude;
-    let arrived = moment::at(&before, before.b, point, ONCE, || {
-        before.b.set_link(false)?;
-        std::thread::sleep(SHORT);
-        expect::equal(
-            "an answer on A",
-            answers(before.a, Some(&before.source)),
-            false,
-        )
-    })?
-    .context("the pod runs on B whatever A knows")?;
-    before.b.set_link(true)?;
+    let arrived = frozen_while_cut(&before, FaultPoint::DestinationBeforeConclude)?
+        .context("the pod runs on B whatever A knows")?;
     let outcome = settled(testbed, &before, Some(&arrived))?;
     expect::equal("outcome", outcome, Outcome::Completed)?;
     expect::soon("the end of Redis on A", 20, || {
