@@ -20,7 +20,7 @@ const SHORT: Duration = Duration::from_secs(8);
 type Body = fn(&Testbed) -> Result<()>;
 
 pub fn all() -> Vec<Scenario> {
-    let bodies: [(&str, Body); 8] = [
+    let bodies: [(&str, Body); 11] = [
         ("client", with_client),
         ("there_and_back", there_and_back),
         ("rolled_back_when_written", |testbed| {
@@ -30,13 +30,40 @@ pub fn all() -> Vec<Scenario> {
             rolled_back(testbed, FaultPoint::ShimSourceBeforeDump)
         }),
         ("coordinator_killed_when_suspended", |testbed| {
-            coordinator_killed(testbed, FaultPoint::ShimSourceAfterFreeze, false)
+            coordinator_killed(testbed, FaultPoint::ShimSourceAfterFreeze)
         }),
         ("coordinator_killed_when_written", |testbed| {
-            coordinator_killed(testbed, FaultPoint::ShimSourceAfterDump, false)
+            coordinator_killed(testbed, FaultPoint::ShimSourceAfterDump)
         }),
-        ("coordinator_killed_and_rolled_back", |testbed| {
-            coordinator_killed(testbed, FaultPoint::ShimSourceAfterDump, true)
+        ("only_image::restore_fails", |testbed| {
+            only_image(testbed, |before| {
+                let point = FaultPoint::ShimDestinationDuringRestore;
+                before.b.arm_fault(point.name(), "error-once")?;
+                written_without_coordinator(before, Duration::ZERO, || Ok(()))
+            })
+        }),
+        ("only_image::destination_aborts", |testbed| {
+            only_image(testbed, |before| {
+                let point = FaultPoint::DestinationAfterRestore;
+                before.b.arm_fault(point.name(), "error-once")?;
+                written_without_coordinator(before, Duration::ZERO, || Ok(()))
+            })
+        }),
+        ("only_image::link_cut", |testbed| {
+            only_image(testbed, |before| {
+                written_without_coordinator(before, Duration::ZERO, || {
+                    Ok(before.b.set_link(false)?)
+                })
+            })
+        }),
+        ("only_image::shim_dies", |testbed| {
+            only_image(testbed, |before| {
+                let (a, b) = (before.a, before.b);
+                b.arm_fault(FaultPoint::DestinationAfterRestore.name(), "error-once")?;
+                a.arm_fault(FaultPoint::ShimSourceAfterDump.name(), "kill")?;
+                let start = before.pod.migrate_from(&a.address());
+                Ok(b.run_pod_within(&start, Duration::ZERO))
+            })
         }),
         ("several_containers", |testbed| {
             prepared(testbed)?;
@@ -131,10 +158,8 @@ fn rolled_back(testbed: &Testbed, point: FaultPoint) -> Result<()> {
     Ok(())
 }
 
-/// The coordinator dies while the pod stands still. Once the image is written the pod goes on on B.
-/// Before, or if B fails, the pod ends as at any other time: kubelet sees its container end, and can
-/// start it again. It is never lost without a word.
-fn coordinator_killed(testbed: &Testbed, point: FaultPoint, b_fails: bool) -> Result<()> {
+/// Redis under DMTCP on A, and a client on the third node.
+fn before(testbed: &Testbed) -> Result<Before<'_>> {
     prepared(testbed)?;
     let (a, b, outside) = three(testbed)?;
     let pod = pod();
@@ -145,32 +170,34 @@ fn coordinator_killed(testbed: &Testbed, point: FaultPoint, b_fails: bool) -> Re
     let add = ["redis-cli", "incrby", "counter", "41"];
     expect::exec(a, &source, "redis", &add)?;
     let client = client(outside, &source.ip)?;
-    let mut before = Before {
+    Ok(Before {
         a,
         b,
         pod,
         source,
         client,
         counter: 41,
-    };
-    if b_fails {
-        b.arm_fault(FaultPoint::DestinationAfterRestore.name(), "error-once")?;
-    }
-    let arrived = moment::at(&before, a, point, Duration::ZERO, || {
-        a.sh("kill -KILL $(pgrep -f '[d]mtcp_coordinator')")?;
-        Ok(())
-    })?;
-    if point == FaultPoint::ShimSourceAfterDump && !b_fails {
+    })
+}
+
+fn kill_coordinator(node: &Node) -> Result<()> {
+    node.sh("kill -KILL $(pgrep -f '[d]mtcp_coordinator')")?;
+    Ok(())
+}
+
+/// The coordinator dies while the pod stands still. Once the image is written the pod goes on on B.
+/// Before, it ends as at any other time: kubelet sees its container end, and can start it again.
+fn coordinator_killed(testbed: &Testbed, point: FaultPoint) -> Result<()> {
+    let mut before = before(testbed)?;
+    let a = before.a;
+    let arrived = moment::at(&before, a, point, Duration::ZERO, || kill_coordinator(a))?;
+    if point == FaultPoint::ShimSourceAfterDump {
         let outcome = outcome::settled(testbed, &before, arrived.as_ref().ok())?;
         expect::equal("outcome", outcome, Outcome::Completed)?;
         return outcome::end_client(before.client, true);
     }
     let message = expect::failure("the start on B", arrived)?;
-    let reason = if b_fails {
-        FaultPoint::DestinationAfterRestore.name()
-    } else {
-        "ended while it was checkpointed"
-    };
+    let reason = "ended while it was checkpointed";
     expect::contains("message", &message, &[reason])?;
     let code = expect::exit_code(a, &before.source, "redis")?;
     ensure!((160..250).contains(&code), "exit code {code}");
@@ -181,5 +208,54 @@ fn coordinator_killed(testbed: &Testbed, point: FaultPoint, b_fails: bool) -> Re
     expect::soon("Redis again", 20, || {
         Ok(outcome::answers(a, Some(&before.source)))
     })?;
-    migrate(a, b, &before.pod).map(drop)
+    migrate(a, before.b, &before.pod).map(drop)
+}
+
+/// The start on B, with the coordinator on A dead since the image was written.
+fn written_without_coordinator(
+    before: &Before<'_>,
+    time: Duration,
+    then: impl FnOnce() -> Result<()>,
+) -> Result<mycedrive_integration::Result<RunningPod>> {
+    let point = FaultPoint::ShimSourceAfterDump;
+    moment::at(before, before.a, point, time, || {
+        kill_coordinator(before.a)?;
+        then()
+    })
+}
+
+/// The pod cannot go on on A any more, and does not come to B. Its image is whole: it waits on A,
+/// says so, and the next attempt on B gets it with all that was written.
+fn only_image(
+    testbed: &Testbed,
+    fail: impl FnOnce(&Before<'_>) -> Result<mycedrive_integration::Result<RunningPod>>,
+) -> Result<()> {
+    let before = before(testbed)?;
+    let (a, b) = (before.a, before.b);
+    expect::failure("the first attempt", fail(&before)?)?;
+    testbed.workers().try_for_each(Node::disarm_faults)?;
+    expect::soon("a parked pod", 60, || {
+        Ok(a.sh("mycedrive ps")?.contains("redis:parked"))
+    })?;
+    b.set_link(true)?;
+    let outcome = outcome::settle(testbed, &before.source, None)?;
+    expect::equal("outcome", outcome, Outcome::Parked)?;
+    let listed = a.sh("mycedrive migrations")?;
+    expect::contains("migrations", &listed, &["parked", "mycedrive drop"])?;
+    let seen = before.client.finish()?;
+    ensure!(seen.lost == 0, "the client saw {} lost writes", seen.lost);
+    let arrived = migrate(a, b, &before.pod)?;
+    let get = ["redis-cli", "get", "counter"];
+    let counter: u64 = expect::exec(b, &arrived, "redis", &get)?.parse()?;
+    let last = seen.answers.last().map_or(0, |answer| answer.value);
+    ensure!(
+        counter >= before.counter.max(last),
+        "the counter went back from {last} to {counter}"
+    );
+    expect::equal(
+        "secrets left on the disk",
+        a.sh("find /var/lib/mycedrive/parked -mindepth 1 | wc -l")?
+            .as_str(),
+        "0",
+    )
 }

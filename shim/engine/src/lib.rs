@@ -320,6 +320,12 @@ pub trait Engine: Send + Sync {
         Ok(())
     }
 
+    /// Why the suspended processes would end if they were let go; `None`: they would go on. Their
+    /// image is not affected.
+    async fn stranded(&self) -> Option<String> {
+        None
+    }
+
     /// The suspended processes will be killed; from now on their end says nothing to anybody.
     fn vanish(&self) {}
 }

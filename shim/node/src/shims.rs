@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use crate::error::{Error, Result};
 
-pub use client::{Shim, app_containers, runs};
+pub use client::{Resumed, Shim, app_containers, runs};
 
 /// How long a shim may take to accept a connection or to answer Describe.
 const SHORT: Duration = Duration::from_secs(3);

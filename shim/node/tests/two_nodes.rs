@@ -223,6 +223,32 @@ async fn a_failed_restore_rolls_back() {
     assert!(!pair.world.lock().unwrap().twice);
 }
 
+/// Its image is the pod then: parked, and the next attempt gets it.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_go_on_after_a_failed_restore_is_parked() {
+    let pair = Pair::new("").await;
+    pair.old.stranded.store(true, Ordering::Relaxed);
+    pair.new.fail_restore.store(true, Ordering::Relaxed);
+    let reply = pair.start().await;
+    assert_eq!(outcome(&reply), Outcome::OUTCOME_REFUSED);
+    pair.until("discarded", |world| {
+        world.calls.iter().any(|call| call == "a:discard")
+    })
+    .await;
+    let images = pair.a.dir.join("run/images");
+    pair.until("removed its images", |_| empty(&images)).await;
+    pair.new.fail_restore.store(false, Ordering::Relaxed);
+    let reply = pair.start().await;
+    assert_eq!(
+        outcome(&reply),
+        Outcome::OUTCOME_RUNNING,
+        "{}",
+        reply.message
+    );
+    assert_eq!(pair.new.memory("app"), Some(vec![7; 300_000]));
+    assert!(!pair.world.lock().unwrap().twice);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_failed_dump_rolls_back_and_says_why() {
     let pair = Pair::new("").await;

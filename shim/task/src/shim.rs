@@ -226,16 +226,16 @@ fn delete(id: &str, namespace: &str) -> Result<DeleteResponse> {
     let options = Options::load(&bundle);
     let runc = Runc::new(&options, namespace, &bundle);
     let spec = Spec::load(&bundle).unwrap_or_default();
-    let mut frozen = Vec::new();
+    let mut taken = left::Taken::default();
     let dead = shim_is_dead(&bundle);
     if dead {
         // The node daemon takes care of them: they may be the only copy of the pod.
-        frozen = left::take(spec.group().unwrap_or(id));
+        taken = left::take(spec.group().unwrap_or(id));
         if spec.is_sandbox() {
-            orphans::remove(id, &runc, &frozen);
+            orphans::remove(id, &runc, &taken.frozen);
         }
     }
-    if !frozen.iter().any(|one| one == id) {
+    if !taken.frozen.iter().any(|one| one == id) {
         match runc.delete_blocking(id) {
             // It was never made, or is gone already.
             Ok(()) | Err(Error::NotFound(_)) => {}
@@ -245,8 +245,7 @@ fn delete(id: &str, namespace: &str) -> Result<DeleteResponse> {
             eprintln!("{error}");
         }
     }
-    // Frozen processes still use them.
-    if dead && frozen.is_empty() {
+    if dead && !taken.volumes {
         fold_volumes(id);
     }
     remove_dead_sockets(id, &bundle);

@@ -4,7 +4,7 @@ use super::options::Value;
 use super::{codec, tcp::Connection};
 use crate::Result;
 use mycedrive_dmtcp_wire::{SocketId, Token};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// All inet sockets of a pod at one moment, and which processes had them.
 ///
@@ -26,6 +26,34 @@ impl Saved {
     /// How many sockets there were.
     pub fn sockets(&self) -> usize {
         self.sockets.len()
+    }
+
+    /// Every connection is over when it is made again, by a reset: what had arrived can still be
+    /// read. For a pod that comes without the old addresses; one that it listens at explicitly is
+    /// still needed.
+    pub fn close_connections(&mut self) {
+        let by_reset = true;
+        for socket in &mut self.sockets {
+            match &mut socket.state {
+                State::Connected(connection) => {
+                    let bytes = std::mem::take(&mut connection.receive.bytes);
+                    socket.state = State::Ended(Ended { bytes, by_reset });
+                }
+                State::Connecting { .. } => {
+                    let bytes = Vec::new();
+                    socket.state = State::Ended(Ended { bytes, by_reset });
+                }
+                // Its own address was chosen for the peer: it is chosen again.
+                State::Datagram {
+                    local: Some(local),
+                    peer: Some(_),
+                } if !local.ip().is_loopback() => local.set_ip(match local {
+                    SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                    SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+                }),
+                _ => {}
+            }
+        }
     }
 
     /// As bytes, to go with the processes' images.

@@ -224,6 +224,14 @@ impl Dmtcp {
         .await
     }
 
+    /// Why the suspended would end if they were let go: they do when their coordinator has.
+    pub(super) async fn cannot_go_on(&self) -> Option<String> {
+        lock(&self.suspended).as_ref()?;
+        let asked = async { self.running_coordinator().await?.ask(Command::Status).await };
+        let error = asked.await.err()?;
+        Some(format!("its processes would end: {error}"))
+    }
+
     /// Lets the suspended run on.
     pub(super) async fn go_on(&self) -> Result<(), EngineError> {
         let Ok((suspended, sockets)) = self.moving() else {

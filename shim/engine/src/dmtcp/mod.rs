@@ -387,6 +387,10 @@ impl Engine for Dmtcp {
         self.go_on().await
     }
 
+    async fn stranded(&self) -> Option<String> {
+        self.cannot_go_on().await
+    }
+
     fn vanish(&self) {
         if let Some(sockets) = self.sockets() {
             sockets.vanish();

@@ -47,6 +47,7 @@ impl Dmtcp {
             io,
             release,
             purpose,
+            connections,
             ..
         } = restore;
         let failed = |cause: String| EngineError::Restore {
@@ -139,7 +140,7 @@ impl Dmtcp {
         let sockets = self.sockets();
         if let Some(sockets) = &sockets {
             if let Some(saved) = saved {
-                sockets.restore(saved).await?;
+                sockets.restore(saved, connections).await?;
             }
         } else if list.sockets.is_some() {
             return Err(failed(

@@ -98,9 +98,19 @@ impl Sockets {
     }
 
     /// Make the sockets of processes that will come.
-    pub(super) async fn restore(&self, saved: Vec<u8>) -> Result<(), EngineError> {
-        self.ask(move |helper| helper.restore(Saved::decode(&saved)?))
-            .await
+    pub(super) async fn restore(
+        &self,
+        saved: Vec<u8>,
+        connections: Connections,
+    ) -> Result<(), EngineError> {
+        self.ask(move |helper| {
+            let mut saved = Saved::decode(&saved)?;
+            if connections == Connections::Close {
+                saved.close_connections();
+            }
+            helper.restore(saved)
+        })
+        .await
     }
 
     /// All are back, and held.

@@ -20,7 +20,7 @@ use mycedrive_transfer::{FrameWriter, Options, TreeId, send_images};
 use super::{ContainerHeader, Header};
 use crate::app::Shared;
 use crate::error::{Error, Result};
-use crate::shims::{Shim, app_containers};
+use crate::shims::{Resumed, Shim, app_containers};
 use crate::source::Trees;
 use crate::units::show_bytes;
 use crate::{confinement, files, machine};
@@ -333,7 +333,13 @@ async fn find(app: &Shared, target: &str) -> Result<(Shim, DescribeReply)> {
 /// Asks until the pod goes on, or is gone.
 async fn resume(app: &Shared, shim: &Shim, id: &str) {
     let limit = app.config.migration.step_timeout;
-    while let Err(error) = shim.resume(id, limit).await {
+    loop {
+        let error = match shim.resume(id, limit).await {
+            Ok(Resumed::Runs) => return,
+            // Of an engine that archives do not have.
+            Ok(Resumed::OnlyImage { why, .. }) => Error::Failed(why),
+            Err(error) => error,
+        };
         let known = app.shims.connect(shim.sandbox()).await;
         let described = match &known {
             Ok(shim) => shim.describe().await.ok(),

@@ -31,6 +31,20 @@ impl fmt::Debug for Shim {
     }
 }
 
+/// What came of undoing a freeze.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Resumed {
+    /// The pod goes on.
+    Runs,
+    /// It cannot. Nothing was undone, and the images of its dump are the pod.
+    OnlyImage {
+        /// Why.
+        why: String,
+        /// When its processes stood still, nanoseconds since 1970.
+        frozen_at_ns: u64,
+    },
+}
+
 /// One call: `call!(self, timeout, "dump", dump, request)`.
 macro_rules! call {
     ($self:ident, $limit:expr, $name:literal, $method:ident, $request:expr) => {{
@@ -129,8 +143,15 @@ impl Shim {
     }
 
     /// Source: undo the freeze. Only when the destination can never run the pod.
-    pub async fn resume(&self, migration: &str, limit: Duration) -> Result<()> {
-        call!(self, limit, "Resume", resume, of(migration)).map(drop)
+    pub async fn resume(&self, migration: &str, limit: Duration) -> Result<Resumed> {
+        let reply = call!(self, limit, "Resume", resume, of(migration))?;
+        if reply.only_image.is_empty() {
+            return Ok(Resumed::Runs);
+        }
+        Ok(Resumed::OnlyImage {
+            why: reply.only_image,
+            frozen_at_ns: reply.frozen_at_ns,
+        })
     }
 
     /// Source: the destination runs the pod; the frozen processes vanish.

@@ -20,6 +20,7 @@ use crate::app::Shared;
 use crate::error::Result;
 use crate::operator::Decide;
 use crate::parked::Parked;
+use crate::shims::{Resumed, Shim};
 use crate::{fault, parked};
 
 /// Longest pause between two questions or two attempts.
@@ -182,13 +183,22 @@ async fn step(app: &Shared, migration: &Arc<Migration>, thaw: bool) -> Result<()
             return fault::hit(FaultPoint::SourceAfterResume).await;
         }
         let shim = app.shims.connect(&details.sandbox).await?;
-        if let Err(error) = shim.resume(&details.id, limit).await {
-            // A freeze that never began, in a pod that came here by another migration.
-            let pod = shim.describe().await?;
-            if pod.migration_id == details.id {
-                return Err(error);
+        match thawed(app, migration, &shim).await {
+            Ok(Resumed::Runs) => {}
+            Ok(Resumed::OnlyImage { why, frozen_at_ns }) => {
+                park::instead_of_resume(app, migration, &shim, &why, frozen_at_ns).await?;
+                app.relays
+                    .remove(&details.id, mycedrive_connection::Tun::Source);
+                return fault::hit(FaultPoint::SourceAfterResume).await;
             }
-            tracing::debug!(%error, "the pod is not frozen");
+            Err(error) => {
+                // A freeze that never began, in a pod that came here by another migration.
+                let pod = shim.describe().await?;
+                if pod.migration_id == details.id {
+                    return Err(error);
+                }
+                tracing::debug!(%error, "the pod is not frozen");
+            }
         }
         route::give_back(app, migration).await;
         fault::hit(FaultPoint::SourceAfterResume).await
@@ -215,6 +225,18 @@ async fn step(app: &Shared, migration: &Arc<Migration>, thaw: bool) -> Result<()
         route::end_with(app, migration);
         fault::hit(FaultPoint::SourceAfterDiscard).await
     }
+}
+
+/// Undoes the freeze, unless a daemon before this one has parked the pod instead.
+async fn thawed(app: &Shared, migration: &Migration, shim: &Shim) -> Result<Resumed> {
+    let id = &migration.details.id;
+    if let Some(parked) = Parked::read(app, id) {
+        return Ok(Resumed::OnlyImage {
+            why: parked.reason,
+            frozen_at_ns: parked.frozen_at_ns,
+        });
+    }
+    shim.resume(id, app.config.migration.step_timeout).await
 }
 
 /// Where the pod runs, for people.

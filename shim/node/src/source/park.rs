@@ -1,18 +1,21 @@
 //! Makes a pod that stands still here an image that waits for another pod: because it is
-//! terminated and asks for it, or because its shim died and there is nothing else left of it.
+//! terminated and asks for it, or because an image is all that is left of it: its shim died, or its
+//! engine cannot let it go on.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mycedrive_proto::shim::Left;
 use tokio::time::sleep;
 
 use super::migration::Migration;
-use super::{decide, left};
+use super::{decide, left, open};
 use crate::app::Shared;
+use crate::destination;
 use crate::error::{Error, Result};
 use crate::parked::{self, Parked};
 use crate::progress::{Phase, Progress, Side};
-use crate::shims::Shim;
+use crate::shims::{Resumed, Shim};
 
 const TERMINATED: &str = "it was terminated, and mycedrive.io/on-terminate says park";
 const SHIM_DIED: &str = "its shim died while it was frozen";
@@ -76,7 +79,27 @@ async fn terminated(app: &Shared, sandbox: &str) -> Result<Parked> {
             return of_left(app, &left).await;
         }
         match shim.resume(&id, limit).await {
-            Ok(()) => break,
+            Ok(Resumed::Runs) => break,
+            Ok(Resumed::OnlyImage { why, frozen_at_ns }) => {
+                match parked::keep(
+                    app,
+                    &id,
+                    &pod,
+                    frozen_at_ns,
+                    &format!("{TERMINATED}; {why}"),
+                )
+                .await
+                {
+                    Ok(parked) => {
+                        discard(app, &shim, &parked).await?;
+                        shown(app, &parked);
+                        return Ok(parked);
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, why, "a pod cannot go on, nor be parked yet");
+                    }
+                }
+            }
             Err(_) if !app.shims.alive(sandbox) => break,
             Err(error) => tracing::warn!(%error, "a pod that was not parked is not thawed yet"),
         }
@@ -113,6 +136,39 @@ pub async fn instead_of_thaw(app: &Shared, migration: &Migration, left: &Left) -
     Ok(())
 }
 
+/// A migration that would be rolled back, and whose processes cannot go on though they were dumped:
+/// what was to be sent is parked.
+pub async fn instead_of_resume(
+    app: &Shared,
+    migration: &Migration,
+    shim: &Shim,
+    why: &str,
+    frozen_at_ns: u64,
+) -> Result<()> {
+    let id = &migration.details.id;
+    let parked = if let Some(parked) = Parked::read(app, id) {
+        parked
+    } else {
+        let pod = shim.describe().await?;
+        let images = parked::images_to_write(app, id)?;
+        copied(open::images(app, id), images).await?;
+        let reason = format!("its move failed, and {why}");
+        parked::keep(app, id, &pod, frozen_at_ns, &reason).await?
+    };
+    discard(app, shim, &parked).await?;
+    migration
+        .handle
+        .event("parked", format!("as {}: {}", parked.id, parked.reason));
+    Ok(())
+}
+
+/// Copies images that are whole.
+async fn copied(from: PathBuf, to: PathBuf) -> Result<()> {
+    tokio::task::spawn_blocking(move || destination::copy_tree(&from, &to))
+        .await
+        .map_err(|error| Error::Failed(error.to_string()))?
+}
+
 /// Parks what a dead shim left.
 async fn of_left(app: &Shared, left: &Left) -> Result<Parked> {
     let id = &left.migration_id;
@@ -120,7 +176,11 @@ async fn of_left(app: &Shared, left: &Left) -> Result<Parked> {
         parked
     } else {
         let images = parked::images_to_write(app, id)?;
-        left::dump(app, left, &images).await?;
+        if left.image_dir.is_empty() {
+            left::dump(app, left, &images).await?;
+        } else {
+            copied(PathBuf::from(&left.image_dir), images).await?;
+        }
         parked::keep(app, id, &left.pod, left.frozen_at_ns, SHIM_DIED).await?
     };
     parked.mark_away(app)?;
@@ -185,7 +245,7 @@ pub async fn recover(app: &Shared) {
         let ended = match Parked::read(app, id) {
             Some(parked) => discard(app, &shim, &parked).await,
             // One that is held says no.
-            None => shim.resume(id, limit).await,
+            None => shim.resume(id, limit).await.map(drop),
         };
         if let Err(error) = ended {
             tracing::debug!(migration = %id, %error, "left as it is");

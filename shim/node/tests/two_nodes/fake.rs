@@ -11,7 +11,7 @@ use mycedrive_proto::shim::{
     AbortRequest, AdoptRequest, Confinement, Container, ContainerState, DescribeReply,
     DescribeRequest, DiscardRequest, Done, DropRouteRequest, DumpReply, DumpRequest, FreezeReply,
     FreezeRequest, MigrationRequest, PreflightReply, PreflightRequest, RestoreReply,
-    RestoreRequest, Role,
+    RestoreRequest, ResumeReply, Role,
 };
 use mycedrive_proto::shim_ttrpc::{Pod, create_pod};
 use tokio::net::UnixListener;
@@ -108,6 +108,8 @@ pub struct Shim {
     state: Arc<Mutex<State>>,
     pub fail_restore: Arc<AtomicBool>,
     pub fail_dump: Arc<AtomicBool>,
+    /// What is frozen would not live on.
+    pub stranded: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
@@ -127,6 +129,7 @@ impl Shim {
             state: Arc::default(),
             fail_restore: Arc::default(),
             fail_dump: Arc::default(),
+            stranded: Arc::default(),
         };
         let mut state = shim.state.lock().unwrap();
         state.pod.sandbox_id = format!("sandbox-{side}");
@@ -287,17 +290,28 @@ impl Pod for Shim {
         })
     }
 
-    async fn resume(&self, _: &TtrpcContext, request: MigrationRequest) -> ttrpc::Result<Done> {
+    async fn resume(
+        &self,
+        _: &TtrpcContext,
+        request: MigrationRequest,
+    ) -> ttrpc::Result<ResumeReply> {
         if self.is(Role::ROLE_NONE, "") {
-            return Ok(Done::default());
+            return Ok(ResumeReply::default());
         }
         if !self.is(Role::ROLE_SOURCE, &request.migration_id) {
             return refuse("another migration");
         }
+        if self.stranded.load(Ordering::Relaxed) {
+            return Ok(ResumeReply {
+                only_image: "its fish has drowned".to_owned(),
+                frozen_at_ns: 1,
+                ..ResumeReply::default()
+            });
+        }
         self.role(Role::ROLE_NONE, "");
         self.all(FROZEN, RUNNING);
         self.set_runs(true, "resume");
-        Ok(Done::default())
+        Ok(ResumeReply::default())
     }
 
     async fn discard(&self, _: &TtrpcContext, _: DiscardRequest) -> ttrpc::Result<Done> {

@@ -4,6 +4,9 @@
 //! processes are the only copy of the pod, though: [`write()`] notes them down, `delete` leaves
 //! alone what is noted, and the node daemon dumps them or, once the pod runs elsewhere, ends
 //! them. They never run here again: nobody would look after them.
+//!
+//! Processes that their engine suspends need this shim to be dumped. They are noted when they
+//! are; from then on the image is the pod, and `delete` may end them.
 
 use std::fs;
 use std::io::Write;
@@ -94,21 +97,31 @@ pub fn remove(sandbox_id: &str) {
     let _ = fs::remove_file(path(sandbox_id));
 }
 
-/// Ids of the containers of a pod, with its sandbox, whose frozen processes a dead shim left
-/// behind; the pod is away from now on. None when one of them is not frozen: then they are ended
-/// as those of any dead shim.
-pub fn take(sandbox_id: &str) -> Vec<String> {
+/// What a shim that died leaves to the daemon.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Ids of the containers, with the sandbox, whose processes stay frozen.
+    pub frozen: Vec<String>,
+    /// Whether the daemon still needs the pod's volumes as they are.
+    pub volumes: bool,
+}
+
+/// What the dead shim of a pod leaves to the daemon; the pod is away from now on. Nothing when its
+/// processes are not all frozen, nor dumped: then they are ended as those of any dead shim. So are
+/// those that were dumped, of which there is an image.
+pub fn take(sandbox_id: &str) -> Taken {
     let Ok(bytes) = fs::read(path(sandbox_id)) else {
-        return Vec::new();
+        return Taken::default();
     };
     let left = Left::parse_from_bytes(&bytes).unwrap_or_default();
     let stands = |container: &LeftContainer| {
         Freezer::in_directory(Path::new(&container.cgroup))
             .is_some_and(|freezer| freezer.is_frozen().unwrap_or(false))
     };
-    if left.containers.is_empty() || !left.containers.iter().all(stands) {
+    let dumped = !left.image_dir.is_empty();
+    if left.containers.is_empty() || !(dumped || left.containers.iter().all(stands)) {
         remove(sandbox_id);
-        return Vec::new();
+        return Taken::default();
     }
     // kubelet makes the pod anew; its containers must not start beside the image of these.
     let id = left.migration_id.clone();
@@ -119,9 +132,16 @@ pub fn take(sandbox_id: &str) -> Vec<String> {
     ) {
         eprintln!("the pod may start again from its image: {error}");
     }
-    left.containers
+    let containers = left
+        .containers
         .into_iter()
-        .chain(left.sandbox.into_option())
-        .map(|one| one.id)
-        .collect()
+        .chain(left.sandbox.into_option());
+    Taken {
+        frozen: if dumped {
+            Vec::new()
+        } else {
+            containers.map(|one| one.id).collect()
+        },
+        volumes: true,
+    }
 }

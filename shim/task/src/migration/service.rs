@@ -9,11 +9,12 @@ use mycedrive_proto::shim::{
     AbortRequest, AdoptRequest, CheckpointVolumeReply, CheckpointVolumeRequest, DescribeReply,
     DescribeRequest, DiscardRequest, Done, DropRouteRequest, DumpReply, DumpRequest, FreezeReply,
     FreezeRequest, MigrationRequest, PreflightReply, PreflightRequest, RestoreReply,
-    RestoreRequest,
+    RestoreRequest, ResumeReply,
 };
 use mycedrive_proto::shim_ttrpc::{self, create_pod};
 use ttrpc::asynchronous::TtrpcContext;
 
+use super::state::Resumed;
 use super::{Migrator, to_the_end};
 use crate::pod::Pod;
 
@@ -98,9 +99,16 @@ impl shim_ttrpc::Pod for Service {
         &self,
         _context: &TtrpcContext,
         request: MigrationRequest,
-    ) -> ttrpc::Result<Done> {
-        to_the_end(self.0.clone().resume(request.migration_id)).await?;
-        Ok(Done::default())
+    ) -> ttrpc::Result<ResumeReply> {
+        let resumed = to_the_end(self.0.clone().resume(request.migration_id)).await?;
+        Ok(match resumed {
+            Resumed::Runs => ResumeReply::default(),
+            Resumed::OnlyImage { why, frozen_at_ns } => ResumeReply {
+                only_image: why,
+                frozen_at_ns,
+                ..ResumeReply::default()
+            },
+        })
     }
 
     async fn discard(

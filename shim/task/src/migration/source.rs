@@ -8,11 +8,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mycedrive_engine::{Checkpoint, Purpose, freezer};
 use mycedrive_handover::fault::FaultPoint;
+use mycedrive_proto::shim::DescribeReply;
 use tokio::task::JoinSet;
 use tracing::{info, warn};
 
 use super::groups::{by_engine, connections, freezers, members, suspends, thaw_states, wait_empty};
-use super::state::{Check, Dumped, Migration, Source, SourceStage};
+use super::state::{Check, Dumped, Migration, Resumed, Source, SourceStage};
 use super::{Migrator, blocking, hit, left, log_directory, plain_name, target};
 use crate::container::Container;
 use crate::error::{Error, Result};
@@ -64,13 +65,10 @@ impl Migrator {
         };
         let noted = suspends(&containers).and_then(|engine| {
             if engine.is_some() {
-                // The daemon cannot dump what this shim's engine suspends: it would be ended.
+                // Only this shim can have them dumped. From then on there is a note.
                 return Ok(());
             }
-            let all = self.pod.containers();
-            let sandbox = all.iter().find(|container| container.is_sandbox);
-            left::note(&id, keep, frozen_at_ns, described, &containers, sandbox)
-                .and_then(|note| left::write(self.sandbox(), &note))
+            self.note_left(&id, keep, frozen_at_ns, described, &containers, None)
         });
         if let Err(error) = noted {
             warn!(migration = %id, %error, "the pod is lost if this shim dies while it is frozen");
@@ -89,6 +87,25 @@ impl Migrator {
         info!(migration = %id, containers = containers.len(), "frozen");
         hit(FaultPoint::ShimSourceAfterFreeze).await?;
         Ok(frozen_at_ns)
+    }
+
+    /// Notes what is to be done should this shim die now; see [`left`].
+    fn note_left(
+        &self,
+        id: &str,
+        keep: bool,
+        frozen_at_ns: u64,
+        described: DescribeReply,
+        containers: &[Arc<Container>],
+        images: Option<&Path>,
+    ) -> Result<()> {
+        let all = self.pod.containers();
+        let sandbox = all.iter().find(|container| container.is_sandbox);
+        let mut note = left::note(id, keep, frozen_at_ns, described, containers, sandbox)?;
+        if let Some(images) = images {
+            note.image_dir = images.display().to_string();
+        }
+        left::write(self.sandbox(), &note)
     }
 
     /// Lock, then freeze. After an error neither is in place.
@@ -147,10 +164,10 @@ impl Migrator {
     pub(super) async fn dump(self: Arc<Self>, id: String, image_dir: PathBuf) -> Result<Dumped> {
         let _step = self.pod.migration.step.lock().await;
         let check = self.state().check_dump(&id)?;
-        let keep = match &*self.state() {
+        let (keep, frozen_at_ns) = match &*self.state() {
             Migration::Source(source) if check == Check::Done => return Ok(source.dump.clone()),
-            Migration::Source(source) => source.keep_connections,
-            _ => false,
+            Migration::Source(source) => (source.keep_connections, source.frozen_at_ns),
+            _ => (false, 0),
         };
         hit(FaultPoint::ShimSourceBeforeDump).await?;
         let begin = Instant::now();
@@ -158,11 +175,11 @@ impl Migrator {
         let mut names = Vec::new();
         let frozen = self.frozen();
         let pod = members(&frozen);
-        for container in frozen {
+        for container in &frozen {
             let image = image_dir.join(plain_name(&container.name)?);
             remove_directory(&image)?;
             let checkpoint = Checkpoint {
-                target: target(&container),
+                target: target(container),
                 pid: container.init.pid(),
                 image_dir: image,
                 work_dir: log_directory(&id, &container.name),
@@ -185,6 +202,14 @@ impl Migrator {
             }
         }
         result?;
+        if suspends(&frozen)?.is_some() {
+            let described = self.describe().await?;
+            let images = Some(image_dir.as_path());
+            let noted = self.note_left(&id, keep, frozen_at_ns, described, &frozen, images);
+            if let Err(error) = noted {
+                warn!(migration = %id, %error, "the pod is lost if this shim dies and it does not arrive");
+            }
+        }
         let dumped = Dumped {
             containers: names,
             milliseconds: begin.elapsed().as_millis() as u64,
@@ -198,18 +223,30 @@ impl Migrator {
         Ok(dumped)
     }
 
-    /// Undoes the freeze: the pod goes on here.
-    pub(super) async fn resume(self: Arc<Self>, id: String) -> Result<()> {
+    /// Undoes the freeze: the pod goes on here. Unless its engine cannot let it go on, and there
+    /// are images of it.
+    pub(super) async fn resume(self: Arc<Self>, id: String) -> Result<Resumed> {
         let _step = self.pod.migration.step.lock().await;
         if self.state().check_resume(&id)? == Check::Done {
-            return Ok(());
+            return Ok(Resumed::Runs);
         }
         hit(FaultPoint::ShimSourceBeforeResume).await?;
-        let addresses = match &*self.state() {
-            Migration::Source(source) => source.addresses.clone(),
-            _ => Vec::new(),
+        let (addresses, dumped, frozen_at_ns) = match &*self.state() {
+            Migration::Source(source) => (
+                source.addresses.clone(),
+                source.stage == SourceStage::Dumped,
+                source.frozen_at_ns,
+            ),
+            _ => (Vec::new(), false, 0),
         };
         let containers = self.frozen();
+        if dumped
+            && let Some(engine) = suspends(&containers)?
+            && let Some(why) = engine.stranded().await
+        {
+            warn!(migration = %id, why, "not resumed: the images are the pod");
+            return Ok(Resumed::OnlyImage { why, frozen_at_ns });
+        }
         let freezers = freezers(&containers)?;
         // Nobody but this shim may look after processes that run.
         left::remove(self.sandbox());
@@ -224,7 +261,8 @@ impl Migrator {
         self.state().stay();
         self.deliver_signals();
         info!(migration = %id, "resumed");
-        hit(FaultPoint::ShimSourceAfterResume).await
+        hit(FaultPoint::ShimSourceAfterResume).await?;
+        Ok(Resumed::Runs)
     }
 
     /// The pod runs elsewhere: the frozen processes vanish, the containers are held.
@@ -241,7 +279,8 @@ impl Migrator {
         hit(FaultPoint::ShimSourceBeforeDiscard).await?;
         let containers = self.frozen();
         let freezers = freezers(&containers)?;
-        if !self.keeps_connections() {
+        // Nobody takes over those of a pod that is parked.
+        if parked || !self.keeps_connections() {
             self.reset_connections().await;
         }
         for container in &containers {

@@ -55,6 +55,20 @@ pub struct Dumped {
     pub milliseconds: u64,
 }
 
+/// What came of undoing a freeze.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resumed {
+    /// The processes run.
+    Runs,
+    /// They would end; their images are whole, and nothing was undone.
+    OnlyImage {
+        /// Why they would.
+        why: String,
+        /// As of [`Source`].
+        frozen_at_ns: u64,
+    },
+}
+
 /// Stages of a source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SourceStage {

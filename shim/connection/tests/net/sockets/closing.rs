@@ -149,3 +149,40 @@ fn what_is_over_can_be_read_to_its_end() {
         assert_eq!(next().read(&mut [0]).unwrap(), 0);
     }
 }
+
+/// A pod that comes without the old addresses: its connections are over, and what had arrived can be
+/// read. What else it had is there.
+#[test]
+fn connections_end_where_the_old_addresses_are_not() {
+    if unable() {
+        return;
+    }
+    let nets = Nets::new();
+    let [mut client, server] = pair(&nets, OLD4, 7000, "0.0.0.0");
+    client.write_all(b"unread").unwrap();
+    let (listener, resolver) = nets.a.run(|| {
+        let resolver = UdpSocket::bind("10.1.0.2:7200").unwrap();
+        resolver.connect("10.9.0.2:53").unwrap();
+        (TcpListener::bind("0.0.0.0:7001").unwrap(), resolver)
+    });
+    sleep(SHORT);
+    let sockets = vec![server.into(), listener.into(), resolver.into()];
+    let leaving = Leaving::new(&nets, sockets, || ());
+    let there = Place::new(nets.b.pod());
+    nets.b.pod().lock_destination().unwrap();
+    let mut saved = leaving.saved();
+    saved.close_connections();
+    let (sockets, process) = leaving.arrive(&there, saved);
+    there.helper.release().unwrap();
+    process.join().unwrap();
+    let [server, listener, resolver] = <[OwnedFd; 3]>::try_from(sockets).unwrap();
+    assert_eq!([state(&server), state(&listener)], [7, 10]);
+    let mut server = stream(server);
+    let mut all = [0; 6];
+    server.read_exact(&mut all).unwrap();
+    assert_eq!(&all, b"unread");
+    let over = server.read(&mut all).unwrap_err();
+    assert_eq!(over.kind(), ErrorKind::ConnectionReset);
+    let peer = UdpSocket::from(resolver).peer_addr().unwrap();
+    assert_eq!(peer, "10.9.0.2:53".parse().unwrap());
+}

@@ -9,13 +9,13 @@ use crate::pump::{Pump, read_all};
 use crate::support::{Nets, old};
 use mycedrive_connection::repair::{Helper, HelperOptions, Purpose, Saved};
 use mycedrive_connection::{Error, Route, Tun};
-use mycedrive_dmtcp_wire::{Reply, Request};
+use mycedrive_dmtcp_wire::{Reply, Request, Token};
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
-use std::thread::{sleep, spawn};
+use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -73,12 +73,53 @@ struct Move {
     to: File,
     sockets: Vec<OwnedFd>,
     b: Place,
-    _process: std::thread::JoinHandle<()>,
+    _process: JoinHandle<()>,
 }
 
 impl Move {
     fn new<T>(nets: &Nets, sockets: Vec<OwnedFd>, locked: impl FnOnce() -> T) -> Move {
-        let (a, b) = (nets.a.pod(), nets.b.pod());
+        let leaving = Leaving::new(nets, sockets, locked);
+        let b = nets.b.pod();
+        let there = Place::new(nets.b.pod());
+        let refused = there.helper.restore(leaving.saved());
+        assert!(matches!(refused, Err(Error::NotLocked)), "{refused:?}");
+        b.lock_destination().unwrap();
+        b.adopt(Route::FIRST, &old(), None).unwrap();
+        let (sockets, process) = leaving.arrive(&there, leaving.saved());
+        Move {
+            from: leaving.from,
+            to: File::from(b.open_tun(Tun::Route(Route::FIRST)).unwrap()),
+            sockets,
+            b: there,
+            _process: process,
+        }
+    }
+
+    /// Let the process on B run.
+    fn run(self, nets: &Nets) -> (Vec<OwnedFd>, Pump) {
+        self.b.helper.release().unwrap();
+        nets.b.pod().unlock_destination().unwrap();
+        for packet in read_all(&self.from) {
+            let _ = (&self.to).write_all(&packet);
+        }
+        (
+            self.sockets,
+            Pump::between(self.from.into(), self.to.into()),
+        )
+    }
+}
+
+/// Sockets that were saved on A and are nowhere.
+struct Leaving {
+    from: File,
+    saved: Vec<u8>,
+    ids: Vec<u32>,
+    token: Token,
+}
+
+impl Leaving {
+    fn new<T>(nets: &Nets, sockets: Vec<OwnedFd>, locked: impl FnOnce() -> T) -> Leaving {
+        let a = nets.a.pod();
         a.prepare_source(&old()).unwrap();
         let from = File::from(a.open_tun(Tun::Source).unwrap());
         let here = Place::new(nets.a.pod());
@@ -104,40 +145,27 @@ impl Move {
         drop(here);
         waiting.join().unwrap();
 
-        let there = Place::new(nets.b.pod());
-        let refused = there.helper.restore(Saved::decode(&saved).unwrap());
-        assert!(matches!(refused, Err(Error::NotLocked)), "{refused:?}");
-        b.lock_destination().unwrap();
-        b.adopt(Route::FIRST, &old(), None).unwrap();
-        there
-            .helper
-            .restore(Saved::decode(&saved).unwrap())
-            .unwrap();
-        let process = Process::connect(&there.path());
-        let got = process.get(token, &ids);
-        let sockets = got.into_iter().map(Option::unwrap).collect();
-        let process = spawn(move || process.hold());
-        assert_eq!(there.helper.wait_restored(LONG).unwrap(), 1);
-        Move {
+        Leaving {
             from,
-            to: File::from(b.open_tun(Tun::Route(Route::FIRST)).unwrap()),
-            sockets,
-            b: there,
-            _process: process,
+            saved,
+            ids,
+            token,
         }
     }
 
-    /// Let the process on B run.
-    fn run(self, nets: &Nets) -> (Vec<OwnedFd>, Pump) {
-        self.b.helper.release().unwrap();
-        nets.b.pod().unlock_destination().unwrap();
-        for packet in read_all(&self.from) {
-            let _ = (&self.to).write_all(&packet);
-        }
-        (
-            self.sockets,
-            Pump::between(self.from.into(), self.to.into()),
-        )
+    fn saved(&self) -> Saved {
+        Saved::decode(&self.saved).unwrap()
+    }
+
+    /// Makes them again for a process, which is held.
+    fn arrive(&self, there: &Place, saved: Saved) -> (Vec<OwnedFd>, JoinHandle<()>) {
+        there.helper.restore(saved).unwrap();
+        let process = Process::connect(&there.path());
+        let got = process.get(self.token, &self.ids);
+        let sockets = got.into_iter().map(Option::unwrap).collect();
+        let process = spawn(move || process.hold());
+        assert_eq!(there.helper.wait_restored(LONG).unwrap(), 1);
+        (sockets, process)
     }
 }
 
