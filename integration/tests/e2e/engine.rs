@@ -28,7 +28,7 @@ type Body = fn(&Node, &str) -> Result<()>;
 pub fn all() -> Vec<Scenario> {
     let both = &["criu", "dmtcp"][..];
     let dmtcp = &["dmtcp"][..];
-    let bodies: [(&str, Body, &[&'static str]); 11] = [
+    let bodies: [(&str, Body, &[&'static str]); 12] = [
         ("paused", paused, both),
         ("exit", exit_after_checkpoint, both),
         // After CRIU's restore of a task without a network the loopback interface is down, and
@@ -42,6 +42,7 @@ pub fn all() -> Vec<Scenario> {
         ("early_death", early_death, dmtcp),
         ("coordinator_killed", coordinator_killed, dmtcp),
         ("no_room", no_room, dmtcp),
+        ("configured_prefix", configured_prefix, dmtcp),
         ("pod", pod, dmtcp),
     ];
     let mut scenarios = Vec::new();
@@ -399,6 +400,37 @@ fn no_room(node: &Node, engine: &str) -> Result<()> {
     expect::contains("message", &message, &["MiB free", "nothing was done"])?;
     let number = last_number(node)?;
     expect::soon("more output", 5, || Ok(last_number(node)? > number))
+}
+
+/// The DMTCP of the prefix that the configuration names is used, and no other instead.
+fn configured_prefix(node: &Node, engine: &str) -> Result<()> {
+    const CONFIG: &str = "/etc/mycedrive/config.toml";
+    const COPY: &str = "/srv/own-dmtcp";
+    let sleeper = || Container::new("main", "python", &["python3", "-c", COUNT]);
+    let tried = || -> Result<()> {
+        let pod = node.run_pod(&pod_with(engine, sleeper()))?;
+        let program = "readlink /proc/$(pgrep -o -f '[d]mtcp_coordinator')/exe";
+        let expected = format!("{COPY}/bin/dmtcp_coordinator");
+        expect::equal("coordinator", node.sh(program)?.trim(), expected.as_str())?;
+        let checked = node.sh("mycedrive doctor || true")?;
+        expect::contains("doctor", &checked, &["ok    dmtcp: "])?;
+        node.remove_pod(&pod)?;
+        node.sh(&format!("rm -r {COPY}"))?;
+        node.run_pod(&pod_with(engine, sleeper()))?;
+        let container = known(node, "main")?;
+        expect::equal("engine", container["engine"].as_str(), Some("criu"))?;
+        let why = container["engine_why"].as_str().unwrap_or_default();
+        expect::contains("reason", why, &[COPY, "dmtcp_prefix"])?;
+        let checked = node.sh("mycedrive doctor || true")?;
+        expect::contains("doctor", &checked, &["FAIL  dmtcp: ", COPY])
+    };
+    node.sh(&format!(
+        "rm -rf {COPY}; cp -r /opt/dmtcp {COPY}; cp {CONFIG} {CONFIG}.kept; \
+         sed -i '1i dmtcp_prefix = \"{COPY}\"' {CONFIG}"
+    ))?;
+    let result = tried();
+    node.sh(&format!("rm -rf {COPY}; mv {CONFIG}.kept {CONFIG}"))?;
+    result
 }
 
 /// A pod under DMTCP is shown as such, and CRI can checkpoint it.

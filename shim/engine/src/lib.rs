@@ -330,10 +330,15 @@ pub trait Engine: Send + Sync {
     fn vanish(&self) {}
 }
 
-/// Makes an engine. `runner` runs its commands.
-pub fn engine(kind: EngineKind, runner: Arc<dyn Runner>) -> Arc<dyn Engine> {
+/// Makes an engine. `runner` runs its commands. `dmtcp` is the prefix in which DMTCP is; `None`: it
+/// is looked for.
+pub fn engine(
+    kind: EngineKind,
+    runner: Arc<dyn Runner>,
+    dmtcp: Option<PathBuf>,
+) -> Arc<dyn Engine> {
     match kind {
         EngineKind::Criu => Arc::new(criu::Criu::new(runner)),
-        EngineKind::Dmtcp => Arc::new(dmtcp::Dmtcp::new(runner)),
+        EngineKind::Dmtcp => Arc::new(dmtcp::Dmtcp::new(runner, dmtcp)),
     }
 }

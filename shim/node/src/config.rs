@@ -54,6 +54,8 @@ pub struct Config {
     pub image_dir: PathBuf,
     /// What carries containers.
     pub engine: Engine,
+    /// Where DMTCP is; empty: it is looked for.
+    pub dmtcp_prefix: PathBuf,
     /// Parked pods. Filled in by [`Config::load`].
     pub park_dir: PathBuf,
     /// `[containerd]`.
@@ -145,6 +147,7 @@ impl Default for Config {
             journal_dir: PathBuf::new(),
             image_dir: PathBuf::new(),
             engine: Engine::Auto,
+            dmtcp_prefix: PathBuf::new(),
             park_dir: PathBuf::new(),
             containerd: Containerd::default(),
             migration: Migration::default(),
@@ -252,6 +255,7 @@ impl Config {
             ("journal_dir", &self.journal_dir, true),
             ("image_dir", &self.image_dir, true),
             ("park_dir", &self.park_dir, true),
+            ("dmtcp_prefix", &self.dmtcp_prefix, true),
             ("containerd.socket", &self.containerd.socket, false),
         ];
         for (key, path, may_be_empty) in dirs {
@@ -282,6 +286,11 @@ impl Config {
             ));
         }
         Ok(())
+    }
+
+    /// Where DMTCP is, if this says so.
+    pub fn dmtcp_prefix(&self) -> Option<&Path> {
+        Some(self.dmtcp_prefix.as_path()).filter(|path| !path.as_os_str().is_empty())
     }
 
     /// The socket on which shims reach the daemon.

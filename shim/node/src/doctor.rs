@@ -71,7 +71,7 @@ impl Check {
 pub async fn run(config: &Config) -> Vec<Check> {
     let mut checks = vec![root()];
     checks.extend(kernel::checks());
-    checks.extend(programs::checks().await);
+    checks.extend(programs::checks(config).await);
     checks.extend(keys::checks(config));
     checks.extend(containerd::checks(config).await);
     checks.extend(daemon::checks(config).await);

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::Stdio;
 
 pub use mycedrive_engine::cpu::{features as cpu_features, kernel};
+use mycedrive_engine::dmtcp;
 
+use crate::config::Config;
 use crate::error::{Error, Result};
 
 /// Version of the `criu` in the path, e.g. "4.2"; empty when there is none.
@@ -39,24 +41,22 @@ pub async fn warm_criu() {
 }
 
 /// Version of the DMTCP that the shims find, e.g. "4.2.0"; empty when there is none.
-pub async fn dmtcp_version() -> String {
-    for program in ["/opt/dmtcp/bin/dmtcp_launch", "dmtcp_launch"] {
-        let output = tokio::process::Command::new(program)
-            .arg("--version")
-            .output()
-            .await;
-        let text = output
-            .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
-            .unwrap_or_default();
-        if let Some((_, version)) = text
-            .lines()
-            .next()
-            .and_then(|line| line.split_once("(DMTCP)"))
-        {
-            return version.trim().to_owned();
-        }
-    }
-    String::new()
+pub async fn dmtcp_version(config: &Config) -> String {
+    let Some(prefix) = dmtcp::find_prefix(config.dmtcp_prefix()) else {
+        return String::new();
+    };
+    let output = tokio::process::Command::new(prefix.join("bin/dmtcp_launch"))
+        .arg("--version")
+        .output()
+        .await;
+    let text = output
+        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
+        .unwrap_or_default();
+    let version = text
+        .lines()
+        .next()
+        .and_then(|line| line.split_once("(DMTCP)"));
+    version.map_or_else(String::new, |(_, version)| version.trim().to_owned())
 }
 
 /// Major and minor of a version such as "4.2" or "4.2.1".

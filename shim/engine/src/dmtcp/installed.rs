@@ -55,20 +55,28 @@ pub(super) struct Installation {
 }
 
 impl Installation {
-    /// Looks for it.
-    pub(super) async fn find(runner: &dyn Runner) -> Result<Self, EngineError> {
+    /// Looks for it, in `configured` alone if that is given.
+    pub(super) async fn find(
+        runner: &dyn Runner,
+        configured: Option<&Path>,
+    ) -> Result<Self, EngineError> {
         let missing = |source| EngineError::Missing {
             program: "dmtcp",
             wanted: WANTED,
             source,
         };
-        let prefix = prefix().ok_or_else(|| {
-            missing(io::Error::new(
-                io::ErrorKind::NotFound,
-                format!(
+        let prefix = find_prefix(configured).ok_or_else(|| {
+            let text = match configured {
+                Some(prefix) => format!(
+                    "{}, which the node's configuration names (dmtcp_prefix), does not have all of {}",
+                    prefix.display(),
+                    LOADED.join(", ")
+                ),
+                None => format!(
                     "there is no bin/dmtcp_launch in {USUAL}, nor in a prefix of its own in PATH"
                 ),
-            ))
+            };
+            missing(io::Error::new(io::ErrorKind::NotFound, text))
         })?;
         let mut command = Command::new(prefix.join("bin/dmtcp_launch"));
         command.arg("--version");
@@ -126,9 +134,13 @@ pub(super) fn others(elf: &Elf) -> impl Iterator<Item = (String, BTreeSet<String
         })
 }
 
-fn prefix() -> Option<PathBuf> {
-    let has_it = |prefix: &PathBuf| LOADED.iter().all(|name| prefix.join(name).is_file());
-    let usual = Some(PathBuf::from(USUAL)).filter(has_it);
+/// The prefix with an installed DMTCP: `configured` or none, if that is given; else `/opt/dmtcp`, or
+/// that of a `dmtcp_launch` in `PATH`.
+pub fn find_prefix(configured: Option<&Path>) -> Option<PathBuf> {
+    if let Some(prefix) = configured {
+        return Some(prefix.to_owned()).filter(|prefix| has_it(prefix));
+    }
+    let usual = Some(PathBuf::from(USUAL)).filter(|prefix| has_it(prefix));
     usual.or_else(|| {
         env::split_paths(&env::var_os("PATH")?)
             .filter_map(|bin| bin.join("dmtcp_launch").canonicalize().ok())
@@ -138,6 +150,10 @@ fn prefix() -> Option<PathBuf> {
                 has_it(prefix) && ![Path::new("/usr"), Path::new("/")].contains(&prefix.as_path())
             })
     })
+}
+
+fn has_it(prefix: &Path) -> bool {
+    LOADED.iter().all(|name| prefix.join(name).is_file())
 }
 
 fn plugin() -> Option<PathBuf> {

@@ -57,6 +57,7 @@ use sockets::Sockets;
 
 pub(crate) use images::FOLDER;
 pub use images::is_dmtcp;
+pub use installed::find_prefix;
 
 /// Codes with which DMTCP ends a process that it gives up: one for each container, so that a
 /// program that ends with its own is not taken for one that DMTCP gave up.
@@ -72,6 +73,8 @@ const POLL: Duration = Duration::from_millis(2);
 /// The engine of one pod.
 pub struct Dmtcp {
     runner: Arc<dyn Runner>,
+    /// Where it is installed, if that is configured.
+    prefix: Option<PathBuf>,
     installed: OnceCell<Installation>,
     coordinator: tokio::sync::Mutex<Option<Arc<Coordinator>>>,
     members: Arc<Mutex<BTreeMap<String, Member>>>,
@@ -94,10 +97,12 @@ struct Member {
 }
 
 impl Dmtcp {
-    /// An engine whose commands `runner` runs. Looks at nothing yet.
-    pub fn new(runner: Arc<dyn Runner>) -> Self {
+    /// An engine whose commands `runner` runs, with the DMTCP in `prefix`; as [`find_prefix`] finds
+    /// it. Looks at nothing yet.
+    pub fn new(runner: Arc<dyn Runner>, prefix: Option<PathBuf>) -> Self {
         Self {
             runner,
+            prefix,
             installed: OnceCell::new(),
             coordinator: tokio::sync::Mutex::new(None),
             members: Arc::default(),
@@ -109,7 +114,7 @@ impl Dmtcp {
 
     async fn installed(&self) -> Result<&Installation, EngineError> {
         self.installed
-            .get_or_try_init(|| Installation::find(&*self.runner))
+            .get_or_try_init(|| Installation::find(&*self.runner, self.prefix.as_deref()))
             .await
     }
 

@@ -39,7 +39,7 @@ pub(super) async fn restore(
     name: Option<String>,
 ) -> Result<()> {
     let contents = survey(file)?;
-    fits(&contents.header.manifest()).await?;
+    fits(config, &contents.header.manifest()).await?;
     let namespace = namespace.unwrap_or_else(|| contents.header.namespace.clone());
     let name = match name {
         Some(name) => name,

@@ -63,6 +63,10 @@ fn errors_name_file_line_key_and_what_is_allowed() {
         "{path}"
     );
 
+    let prefix = parse("dmtcp_prefix = \"dmtcp\"").unwrap_err();
+    assert!(prefix.contains("dmtcp_prefix"), "{prefix}");
+    assert_eq!(parse("").unwrap().dmtcp_prefix(), None);
+
     let syntax = parse("listen = \n").unwrap_err();
     assert!(syntax.starts_with("c.toml:1"), "{syntax}");
 

@@ -3,6 +3,7 @@
 use mycedrive_proto::migration::Manifest;
 
 use super::source::Obstacle;
+use crate::config::Config;
 use crate::machine;
 
 /// Versions of this node's engines; empty for one that is not there or not asked for.
@@ -14,13 +15,13 @@ pub struct Installed {
 
 impl Installed {
     /// Asks those that the containers of a manifest use.
-    pub async fn find(manifest: &Manifest) -> Self {
+    pub async fn find(config: &Config, manifest: &Manifest) -> Self {
         let mut found = Self::default();
         if uses(manifest, "criu") {
             found.criu = machine::criu_version().await;
         }
         if uses(manifest, "dmtcp") {
-            found.dmtcp = machine::dmtcp_version().await;
+            found.dmtcp = machine::dmtcp_version(config).await;
         }
         found
     }

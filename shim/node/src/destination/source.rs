@@ -16,6 +16,7 @@ use super::annotations::Wish;
 use super::engines::{self, Installed};
 use super::migration::Migration;
 use crate::app::Shared;
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::{confinement, files, machine};
 
@@ -164,7 +165,7 @@ impl Source {
             destination_endpoint: app.config.advertise.clone(),
             containers: specs,
             criu_version: machine::criu_version().await,
-            dmtcp_version: machine::dmtcp_version().await,
+            dmtcp_version: machine::dmtcp_version(&app.config).await,
             cpu_features: machine::cpu_features(),
             keep_connections: wish.keep_connections,
             bandwidth: wish.bandwidth,
@@ -249,12 +250,12 @@ pub enum Heard {
 
 /// Whether this node can carry what the manifest describes.
 pub async fn check(app: &Shared, manifest: &Manifest, staging: &std::path::Path) -> Result<()> {
-    fits(manifest).await?;
+    fits(&app.config, manifest).await?;
     room(app, manifest, staging)
 }
 
 /// Whether the manifest's pod could go on on this machine, as far as programs and CPU say.
-pub async fn fits(manifest: &Manifest) -> Result<()> {
+pub async fn fits(config: &Config, manifest: &Manifest) -> Result<()> {
     let refuse = |obstacle: Obstacle| Err(Error::Refused(obstacle.to_string()));
     if manifest.protocol != PROTOCOL {
         return refuse(Obstacle::Protocol {
@@ -279,7 +280,7 @@ pub async fn fits(manifest: &Manifest) -> Result<()> {
     if !lacking.is_empty() {
         return refuse(Obstacle::Cpu(lacking.join(", ")));
     }
-    if let Some(obstacle) = engines::check(manifest, &Installed::find(manifest).await) {
+    if let Some(obstacle) = engines::check(manifest, &Installed::find(config, manifest).await) {
         return refuse(obstacle);
     }
     Ok(())

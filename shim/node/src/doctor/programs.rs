@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use super::Check;
 use super::kernel::parse_version;
+use crate::config::Config;
 
 const LIMIT: Duration = Duration::from_secs(10);
 /// Where programs may be when PATH is short (a systemd unit's is).
@@ -21,20 +22,27 @@ const FOLDERS: [&str; 6] = [
 ];
 
 /// All checks of programs.
-pub async fn checks() -> Vec<Check> {
+pub async fn checks(config: &Config) -> Vec<Check> {
     vec![
         criu().await,
         criu_check().await,
-        dmtcp().await,
+        dmtcp(config).await,
         runc().await,
         shim(),
     ]
 }
 
 /// The second engine, which a node need not have.
-async fn dmtcp() -> Check {
+async fn dmtcp(config: &Config) -> Check {
     const NAME: &str = "dmtcp";
-    let version = crate::machine::dmtcp_version().await;
+    let version = crate::machine::dmtcp_version(config).await;
+    if let Some(prefix) = config.dmtcp_prefix().filter(|_| version.is_empty()) {
+        return Check::fail(
+            NAME,
+            format!("not in {}", prefix.display()),
+            "install DMTCP there, or correct dmtcp_prefix in config.toml",
+        );
+    }
     if version.is_empty() {
         return Check::ok(NAME, "not installed; containers are carried by CRIU alone");
     }

@@ -103,7 +103,7 @@ pub async fn dump(app: &Shared, left: &Left, folder: &Path) -> Result<()> {
             },
             pod: pod.clone(),
         };
-        mycedrive_engine::engine(kind, Arc::new(StandardRunner))
+        mycedrive_engine::engine(kind, Arc::new(StandardRunner), None)
             .checkpoint(checkpoint)
             .await
             .map_err(failed)?;

@@ -316,7 +316,7 @@ async fn describe(
         kernel: machine::kernel(),
         cpu_features: machine::cpu_features(),
         criu_version: machine::criu_version().await,
-        dmtcp_version: machine::dmtcp_version().await,
+        dmtcp_version: machine::dmtcp_version(&app.config).await,
         memory_bytes: memory,
         tree_bytes,
         relay_token,

@@ -1,13 +1,12 @@
 //! Which engine carries a container that is made.
 
-use std::fs;
 use std::path::Path;
 use std::str::FromStr;
 
 use mycedrive_engine::{EngineError, EngineKind};
 use tracing::info;
 
-use super::target;
+use super::{node_config, target};
 use crate::container::{Carrier, Container, Without};
 use crate::error::{Error, Result};
 use crate::pod::Pod;
@@ -15,8 +14,6 @@ use crate::spec::Spec;
 
 /// The annotation, on a pod.
 const ANNOTATION: &str = "mycedrive.io/engine";
-/// The node's configuration; the daemon's, of which the shim wants this one key.
-const CONFIG: &str = "/etc/mycedrive/config.toml";
 
 /// What a pod, or a node, wants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,25 +54,15 @@ impl Wish {
             Some(text) => text
                 .parse()
                 .map_err(|problem| Error::Invalid(format!("annotation {ANNOTATION}: {problem}"))),
-            None => Ok(Self::of_node(
-                &fs::read_to_string(CONFIG).unwrap_or_default(),
-            )),
+            None => Ok(Self::of_node(&node_config::text())),
         }
     }
 
     /// The key `engine` of the node's configuration. The daemon refuses a file with a value that
     /// is none; here that counts as if the key were not there.
     fn of_node(config: &str) -> Self {
-        config
-            .lines()
-            .map(str::trim)
-            .take_while(|line| !line.starts_with('['))
-            .filter_map(|line| line.split_once('='))
-            .find(|(key, _)| key.trim() == "engine")
-            .and_then(|(_, value)| {
-                let value = value.split('#').next()?.trim();
-                value.trim_matches(['"', '\'']).parse().ok()
-            })
+        node_config::value(config, "engine")
+            .and_then(|value| value.parse().ok())
             .unwrap_or_default()
     }
 

@@ -7,7 +7,7 @@
 //! - [`start`] is what the Task API asks: whether a container waits, what became of it, where a
 //!   held pod runs. [`local`] is checkpoint and restore on this node alone. [`signals`] is what
 //!   becomes of a Kill while nothing of the pod may run; [`park`] of one that ends the pod.
-//! - [`choice`]: which engine carries a container; [`preflight`]: whether the pod could leave now;
+//! - [`choice`]: which engine carries a container, as the pod or [`node_config`] says; [`preflight`]: whether the pod could leave now;
 //!   [`groups`]: who stops containers together; [`volume`]: a layer of a volume of a pod that stands
 //!   still for it.
 //! - [`stopped`] is the proof that restored processes have not run; [`left`] is what remains of a
@@ -23,6 +23,7 @@ mod groups;
 pub mod left;
 mod local;
 pub mod mounts;
+mod node_config;
 pub mod park;
 mod preflight;
 mod restoring;
@@ -78,7 +79,8 @@ pub struct Situation {
 
 impl Default for Situation {
     fn default() -> Self {
-        let engine = |kind| mycedrive_engine::engine(kind, Arc::new(runner::Reaped));
+        let dmtcp = node_config::dmtcp_prefix(&node_config::text());
+        let engine = |kind| mycedrive_engine::engine(kind, Arc::new(runner::Reaped), dmtcp.clone());
         Self {
             criu: engine(EngineKind::Criu),
             dmtcp: engine(EngineKind::Dmtcp),

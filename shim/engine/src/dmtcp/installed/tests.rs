@@ -1,4 +1,7 @@
+use std::fs;
+
 use super::*;
+use crate::StandardRunner;
 
 #[test]
 fn versions_are_compared() {
@@ -32,4 +35,22 @@ fn glibc_is_told_from_other_libraries() {
     assert_eq!(others.len(), 2);
     assert!(others["libstdc++.so.6"].contains("GLIBCXX_3.4.32"));
     assert!(others["libatomic.so.1"].is_empty());
+}
+
+/// What is configured is taken as it is, and nothing else in its place.
+#[tokio::test]
+async fn a_configured_prefix_is_the_only_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let prefix = folder.path();
+    assert_eq!(find_prefix(Some(prefix)), None);
+    let error = Installation::find(&StandardRunner, Some(prefix)).await;
+    let text = error.unwrap_err().to_string();
+    let says = text.contains("dmtcp_prefix") && text.contains(&prefix.display().to_string());
+    assert!(says, "{text}");
+    for name in LOADED {
+        let file = prefix.join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, "").unwrap();
+    }
+    assert_eq!(find_prefix(Some(prefix)).as_deref(), Some(prefix));
 }
