@@ -11,6 +11,7 @@ mod dmtcp;
 mod engine;
 mod expect;
 mod faults;
+mod memory;
 mod migration;
 mod programs;
 mod refusal;
@@ -39,6 +40,7 @@ fn main() -> ExitCode {
         checkpoint::all(),
         archive::all(),
         migration::all(),
+        memory::all(),
         connections::all(),
         programs::all(),
         streams::all(),

@@ -317,6 +317,11 @@ impl Config {
     pub fn images_of(&self, migration: &str) -> PathBuf {
         self.image_dir.join(migration)
     }
+
+    /// Where the rounds of memory that come before those images are kept.
+    pub fn memory_of(&self, migration: &str) -> PathBuf {
+        self.image_dir.join(format!("{migration}.memory"))
+    }
 }
 
 /// This machine's host name; `localhost` when it has none.

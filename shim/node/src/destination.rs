@@ -12,6 +12,7 @@ mod drive;
 mod engines;
 mod finish;
 mod meeting;
+mod memory;
 mod migration;
 mod places;
 mod rounds;

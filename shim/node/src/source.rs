@@ -8,6 +8,7 @@
 
 mod decide;
 mod left;
+mod memory;
 mod migration;
 mod open;
 mod park;
@@ -109,7 +110,7 @@ impl Source for SourceService {
     ) -> Result<Response<Self::CopyStream>, Status> {
         let migration = self.find(&request, &request.get_ref().migration_id)?;
         migration.touch();
-        let blocks = rounds::copy(&migration, request.into_inner()).await?;
+        let blocks = rounds::copy(&self.app, &migration, request.into_inner()).await?;
         Ok(Response::new(Box::pin(blocks)))
     }
 
@@ -118,7 +119,7 @@ impl Source for SourceService {
         request: Request<FreezeRequest>,
     ) -> Result<Response<Self::FreezeStream>, Status> {
         let migration = self.find(&request, &request.get_ref().migration_id)?;
-        let blocks = rounds::freeze(&self.app, &migration).await?;
+        let blocks = rounds::freeze(&self.app, &migration, request.get_ref()).await?;
         Ok(Response::new(Box::pin(blocks)))
     }
 

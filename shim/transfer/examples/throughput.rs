@@ -8,8 +8,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use mycedrive_transfer::{
-    Budget, Error, FrameReader, FrameWriter, Level, Options, Round, Section, TreeId, TreeReceiver,
-    TreeSender, receive_images, send_images,
+    Budget, Error, FrameReader, FrameWriter, Known, Level, Options, Round, Section, TreeId,
+    TreeReceiver, TreeSender, receive_images, send_images,
 };
 
 const SIZE: usize = 100 << 20;
@@ -41,7 +41,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 ..Options::default()
             },
         )?;
-        send_images(&mut out, &TreeId::new("pod")?, &images, || true)?;
+        send_images(&mut out, &images, &Known::default(), || true)?;
         let stream = out.finish()?.0;
         let sent = start.elapsed().as_secs_f64();
         let start = Instant::now();

@@ -12,8 +12,8 @@ use proptest::prelude::*;
 
 use crate::wire::{Attributes, ChunkReader, ChunkWriter, Frame, Time};
 use crate::{
-    Budget, Error, FrameReader, FrameWriter, Options, Result, Round, Section, TreeId, TreeReceiver,
-    TreeSender, receive_images, send_images,
+    Budget, Error, FrameReader, FrameWriter, Known, Options, Result, Round, Section, TreeId,
+    TreeReceiver, TreeSender, receive_images, send_images,
 };
 
 /// A root with neighbours that must stay as they are.
@@ -118,7 +118,7 @@ fn good_stream() -> Vec<u8> {
         .unwrap()
         .send_round(&mut out, &id, Round::Live)
         .unwrap();
-    send_images(&mut out, &id, &images, || true).unwrap();
+    send_images(&mut out, &images, &Known::default(), || true).unwrap();
     out.finish().unwrap().0
 }
 

@@ -2,9 +2,11 @@
 
 mod receiver;
 mod sender;
+mod set;
 
 pub use receiver::{ReceivedImages, receive_images};
 pub use sender::{ImagesSummary, send_images};
+pub use set::ImageSet;
 
 /// Unit of CRIU's page files; blocks of zeros of this size are left out.
 pub(crate) const PAGE: usize = 4096;
@@ -15,8 +17,8 @@ pub(crate) const MAX_DEPTH: usize = 4;
 /// Announces a set of image files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImagesBegin {
-    /// Name of the set. A label, never used as a path.
-    pub id: String,
+    /// Which set.
+    pub set: ImageSet,
 }
 
 /// How many directories lie above the file.

@@ -63,7 +63,7 @@
 //! | 19 | Node | S_IFMT bits u32, device u64, symlink target as bytes, path |
 //! | 1a | Attr | mode u32, uid u32, gid u32, atime, mtime (each i64 s, u32 ns), count u16, count × (name bytes, value bytes), path |
 //! | 1b | TreeEnd | digest `[32]` |
-//! | 20 | ImagesBegin | name |
+//! | 20 | ImagesBegin | name: `images/BASE` or `memory/ROUND/BASE` |
 //! | 21 | ImageFile | number u32, path |
 //! | 22 | ImageData | number u32, offset u64, data |
 //! | 23 | ImageSize | number u32, size u64 |
@@ -81,14 +81,18 @@ mod error;
 mod hostile_tests;
 mod image;
 mod limiter;
+mod memory;
 mod tree;
 mod wire;
 mod xattr;
 
 pub use budget::Budget;
 pub use error::{Error, Result};
-pub use image::{ImagesBegin, ImagesSummary, ReceivedImages, receive_images, send_images};
+pub use image::{
+    ImageSet, ImagesBegin, ImagesSummary, ReceivedImages, receive_images, send_images,
+};
 pub use limiter::Limiter;
+pub use memory::{Known, MemoryProcess, MemorySender, MemorySummary};
 pub use tree::{
     FinalRound, ReceivedRound, Round, RoundSummary, TreeBegin, TreeId, TreeReceiver, TreeSender,
     have,

@@ -14,26 +14,26 @@ use std::time::Duration;
 use common::script::noise;
 use common::tempdir;
 use mycedrive_transfer::{
-    Budget, Error, FrameReader, FrameWriter, ImagesSummary, Options, ReceivedImages, Result,
-    Section, TreeId, receive_images, send_images,
+    Budget, Error, FrameReader, FrameWriter, ImageSet, ImagesSummary, Known, Options,
+    ReceivedImages, Result, Section, receive_images, send_images,
 };
 
 fn send(dir: &Path, done: impl Fn() -> bool) -> Result<(Vec<u8>, ImagesSummary)> {
     let mut out = FrameWriter::new(Vec::new(), &Options::default())?;
-    let summary = send_images(&mut out, &TreeId::new("pod")?, dir, done)?;
+    let summary = send_images(&mut out, dir, &Known::default(), done)?;
     Ok((out.finish()?.0, summary))
 }
 
 fn receive(stream: &[u8], dir: &Path) -> Result<ReceivedImages> {
     let mut reader = FrameReader::new(stream, &Budget::default())?;
-    let mut received = ReceivedImages::default();
+    let mut received = None;
     while let Some(section) = reader.next_section()? {
         let Section::Images(begin) = section else {
             panic!("a tree")
         };
-        received = receive_images(&mut reader, &begin, dir)?;
+        received = Some(receive_images(&mut reader, &begin, dir)?);
     }
-    Ok(received)
+    Ok(received.unwrap())
 }
 
 fn same(from: &Path, to: &Path) {
@@ -89,8 +89,8 @@ fn files_are_followed_while_they_grow() {
     assert!(summary.zero_bytes > 2_000_000, "{summary:?}");
     let received = receive(&stream, &to).unwrap();
     assert_eq!(
-        (received.id.as_str(), received.files, received.bytes),
-        ("pod", 6, summary.bytes)
+        (received.set, received.files, received.bytes),
+        (ImageSet::Whole { base: 0 }, 6, summary.bytes)
     );
     same(from.path(), &to);
     assert_eq!(

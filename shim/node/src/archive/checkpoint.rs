@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mycedrive_proto::migration::CopyRequest;
 use mycedrive_proto::shim::{Container, ContainerState, DescribeReply, Role};
-use mycedrive_transfer::{FrameWriter, Options, TreeId, send_images};
+use mycedrive_transfer::{FrameWriter, Known, Options, send_images};
 
 use super::{ContainerHeader, Header};
 use crate::app::Shared;
@@ -25,8 +25,6 @@ use crate::source::Trees;
 use crate::units::show_bytes;
 use crate::{confinement, files, machine};
 
-/// Name of the section with the memory.
-pub const IMAGES: &str = "images";
 /// Beginning of the ids under which a shim is asked to freeze for an archive.
 const ID: &str = "checkpoint-";
 /// How often a shim that does not answer is asked again to let a pod go on.
@@ -163,10 +161,9 @@ impl Task<'_> {
         let (folder, ended) = (self.images.clone(), done.clone());
         let writing = blocking(move || {
             trees.last(&mut out, &pids)?;
-            let id = TreeId::new(IMAGES).map_err(failed)?;
             files::make_private_dir(&folder)?;
-            send_images(&mut out, &id, &folder, || ended.load(Ordering::Acquire))
-                .map_err(failed)?;
+            let done = || ended.load(Ordering::Acquire);
+            send_images(&mut out, &folder, &Known::default(), done).map_err(failed)?;
             Ok(out)
         });
         let (dumped, written) = tokio::join!(dumping, writing);

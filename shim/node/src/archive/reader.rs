@@ -6,7 +6,7 @@ use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
-use mycedrive_transfer::{Budget, FrameReader, Section, Survey};
+use mycedrive_transfer::{Budget, FrameReader, ImageSet, Section, Survey};
 use serde::Serialize;
 
 use super::{ArchiveError, ContainerHeader, Header};
@@ -98,7 +98,7 @@ impl<R: Read> Archive<R> {
         while let Some(section) = frames.next_section()? {
             let name = match &section {
                 Section::Tree(begin) => begin.id.as_str().to_owned(),
-                Section::Images(begin) => begin.id.clone(),
+                Section::Images(begin) => begin.set.to_string(),
             };
             let found = frames.skip_section(&section)?;
             if sections.len() >= 65_536 {
@@ -117,7 +117,7 @@ impl<R: Read> Archive<R> {
 /// The trees of the header are those of the stream, and the memory is there.
 fn compare(header: &Header, sections: &BTreeMap<String, Counts>) -> Result<(), ArchiveError> {
     let mut listed: BTreeSet<String> = header.containers.iter().flat_map(ids).collect();
-    listed.insert(super::checkpoint::IMAGES.to_owned());
+    listed.insert(ImageSet::Whole { base: 0 }.to_string());
     let found: BTreeSet<String> = sections.keys().cloned().collect();
     match listed.symmetric_difference(&found).next() {
         None => Ok(()),

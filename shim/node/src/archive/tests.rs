@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use mycedrive_transfer::{
-    FinalRound, FrameWriter, Options, Round, TreeId, TreeSender, send_images,
+    FinalRound, FrameWriter, Known, Options, Round, TreeId, TreeSender, send_images,
 };
 
 use super::store::Store;
@@ -57,8 +57,13 @@ fn archive(header: &Header) -> Vec<u8> {
                 .unwrap();
         }
     }
-    let id = TreeId::new(checkpoint::IMAGES).unwrap();
-    send_images(&mut out, &id, &folder.path().join("images"), || true).unwrap();
+    send_images(
+        &mut out,
+        &folder.path().join("images"),
+        &Known::default(),
+        || true,
+    )
+    .unwrap();
     out.finish().unwrap().0
 }
 

@@ -159,12 +159,14 @@ impl Task {
             ),
         );
         let all = 2 * (manifest.memory_bytes + manifest.tree_bytes) + (256 << 20);
-        self.places = Places::new(Budget {
+        let memory = self.app.config.memory_of(&migration.details.id);
+        let budget = Budget {
             stream_bytes: all.max(1 << 30),
             // The maker of an archive may never have been allowed to make any.
             devices: self.wish.archive.is_none(),
             ..Budget::default()
-        });
+        };
+        self.places = Places::new(budget, memory);
         migration.meeting.send_modify(|meeting| {
             meeting.expect(manifest);
             meeting.advance(Stage::Copying);
@@ -205,7 +207,7 @@ impl Task {
         self.froze_at = Some(Instant::now());
         let limit = self.app.config.migration.freeze_limit;
         let received = async {
-            let stream = source.freeze().await?;
+            let stream = source.freeze(self.places.memory_base()).await?;
             self.receive(stream, Some(images)).await
         };
         let (_, ended) = timeout(limit, received).await.map_err(|_| {

@@ -340,7 +340,8 @@ pub fn clean(app: &Shared, migration: &Migration) {
     if !app.shims.alive(sandbox) && migration.state().is_final() {
         let _ = std::fs::remove_file(app.shims.dir().join(format!("{sandbox}.stopped")));
     }
-    for folder in [app.config.images_of(id), staging(app, id)] {
+    let config = &app.config;
+    for folder in [config.images_of(id), config.memory_of(id), staging(app, id)] {
         if let Err(error) = std::fs::remove_dir_all(&folder)
             && error.kind() != std::io::ErrorKind::NotFound
         {

@@ -13,11 +13,12 @@ use std::path::{Path, PathBuf};
 
 use mycedrive_proto::migration::{Manifest, SourceContainer};
 use mycedrive_transfer::access::copy_tree;
-use mycedrive_transfer::{Budget, FrameReader, Section, TreeReceiver, receive_images};
+use mycedrive_transfer::{Budget, FrameReader, Section, TreeReceiver};
 use mycedrive_volume::attach::Attachments;
 use mycedrive_volume::{receive, undisturbed};
 
 use super::meeting::Arrival;
+use super::memory::MemoryRounds;
 use super::source::{Asked, Obstacle};
 use crate::error::{Error, Result};
 use crate::source::{ROOTFS, ids_of};
@@ -38,6 +39,7 @@ pub struct Places {
     fixed: BTreeSet<String>,
     /// Trees whose places were listed for the source.
     listed: BTreeSet<String>,
+    memory: MemoryRounds,
     budget: Budget,
 }
 
@@ -47,9 +49,10 @@ fn layers_of(container: &SourceContainer, tree: &str) -> u32 {
 }
 
 impl Places {
-    /// No places yet; rounds may cost at most `budget`.
-    pub fn new(budget: Budget) -> Self {
+    /// No places yet; rounds may cost at most `budget`. Memory comes into `memory`.
+    pub fn new(budget: Budget, memory: PathBuf) -> Self {
         Self {
+            memory: MemoryRounds::new(memory),
             budget,
             ..Self::default()
         }
@@ -129,6 +132,7 @@ impl Places {
     pub fn ask(&mut self) -> Result<Asked> {
         let mut asked = Asked {
             trees: self.paths.keys().cloned().collect(),
+            memory_base: self.memory.newest(),
             ..Asked::default()
         };
         self.listed.clear();
@@ -150,8 +154,14 @@ impl Places {
     /// A round did not come to its end: it is not known what the source thinks is here of what
     /// changes there.
     pub fn broken(&mut self) {
+        self.memory.broken();
         let fixed = &self.fixed;
         self.receivers.retain(|id, _| fixed.contains(id));
+    }
+
+    /// The newest round of memory that is here; 0: none.
+    pub const fn memory_base(&self) -> u32 {
+        self.memory.newest()
     }
 
     /// Receives one round. `images`: where the memory images go, in the final round. After an
@@ -159,8 +169,8 @@ impl Places {
     pub fn receive(&mut self, reader: impl io::Read, images: Option<&Path>) -> Result<u64> {
         let mut frames = FrameReader::new(reader, &self.budget).map_err(failed)?;
         while let Some(section) = frames.next_section().map_err(failed)? {
-            match (section, images) {
-                (Section::Tree(begin), _) => {
+            match section {
+                Section::Tree(begin) => {
                     let id = begin.id.as_str().to_owned();
                     let mut receiver = match self.receivers.remove(&id) {
                         Some(receiver) => receiver,
@@ -171,15 +181,10 @@ impl Places {
                         .map_err(failed)?;
                     self.receivers.insert(id, receiver);
                 }
-                (Section::Images(begin), Some(folder)) => {
-                    receive_images(&mut frames, &begin, folder).map_err(failed)?;
-                }
-                (Section::Images(_), None) => {
-                    let text = "the source sent memory images before the freeze";
-                    return Err(Error::Failed(text.to_owned()));
-                }
+                Section::Images(begin) => self.memory.receive(&mut frames, &begin, images)?,
             }
         }
+        self.memory.ended();
         Ok(frames.counts().raw_bytes)
     }
 

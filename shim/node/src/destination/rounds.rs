@@ -14,10 +14,11 @@ use tonic::{Code, Streaming};
 use super::annotations::Wish;
 use super::drive::Task;
 use super::meeting::Stage;
-use super::source::Source;
+use super::source::{self, Source};
 use crate::blocks::{BlockReader, Ended, QUEUE, pump};
 use crate::error::{Error, Result};
 use crate::progress::Phase;
+use crate::units::show_bytes;
 use crate::{fault, machine};
 
 /// When the last container arrives and the newest round is older than this, another one comes
@@ -158,17 +159,28 @@ impl Task {
         .map_err(|error| Error::Failed(error.to_string()))?;
         self.places = places;
         let before = self.migration.received.load(Ordering::Relaxed);
-        let stream = source.copy(round, asked?).await?;
+        let mut asked = asked?;
+        asked.memory = source::room_for_rounds(&self.app, self.memory);
+        let stream = source.copy(round, asked).await?;
         let (bytes, ended) = self.receive(stream, None).await?;
         let wire = self.migration.received.load(Ordering::Relaxed) - before;
+        let end = &ended.end;
         let text = format!(
-            "{round}: {}, {} sent, {} entries, {} ms",
-            crate::units::show_bytes(bytes),
-            crate::units::show_bytes(wire),
-            ended.end.changed_entries,
-            ended.end.milliseconds
+            "{round}: {}, {} sent, {} entries, {} of {} memory, {} ms",
+            show_bytes(bytes),
+            show_bytes(wire),
+            end.changed_entries,
+            show_bytes(end.memory_sent_bytes),
+            show_bytes(end.memory_bytes),
+            end.milliseconds
         );
         self.migration.handle.event("round", text);
+        let bandwidth = self.wish.bandwidth;
+        self.migration.handle.update(|progress| {
+            // As if the freeze came now and had as much to send.
+            let milliseconds = wire.saturating_mul(1000).checked_div(bandwidth);
+            progress.estimated_freeze_ms = milliseconds.or(Some(end.milliseconds));
+        });
         fault::hit(FaultPoint::DestinationDuringCopy).await?;
         Ok(bytes)
     }

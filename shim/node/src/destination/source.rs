@@ -102,6 +102,10 @@ pub struct Asked {
     pub anew: Vec<String>,
     /// Of those, what is in their places nevertheless.
     pub have: HashMap<String, Vec<u8>>,
+    /// Whether it is to bring memory.
+    pub memory: bool,
+    /// The newest round of memory that is here; 0: none.
+    pub memory_base: u32,
 }
 
 /// The source, as one migration uses it.
@@ -187,6 +191,8 @@ impl Source {
             trees: asked.trees,
             anew: asked.anew,
             have: asked.have,
+            memory: asked.memory,
+            memory_base: asked.memory_base,
         };
         let remote = Error::remote(&self.endpoint, "to send a round");
         Ok(self
@@ -198,9 +204,10 @@ impl Source {
     }
 
     /// The final round.
-    pub async fn freeze(&mut self) -> Result<Streaming<Block>> {
+    pub async fn freeze(&mut self, memory_base: u32) -> Result<Streaming<Block>> {
         let request = FreezeRequest {
             migration_id: self.id.clone(),
+            memory_base,
         };
         let remote = Error::remote(&self.endpoint, "to freeze the pod");
         Ok(self
@@ -286,6 +293,19 @@ pub async fn fits(config: &Config, manifest: &Manifest) -> Result<()> {
     Ok(())
 }
 
+/// What an image may take that is announced with so much memory.
+const fn image_bytes(memory: u64) -> u64 {
+    memory + memory / 8 + 16 * MIB
+}
+
+/// Whether memory can be kept twice: in rounds before the freeze, and whole should all of it have
+/// changed since. Otherwise it comes in the freeze only.
+pub fn room_for_rounds(app: &Shared, memory: u64) -> bool {
+    let images = 2 * image_bytes(memory);
+    let place = machine::free_space(&app.config.image_dir).unwrap_or(0);
+    place >= images && machine::available_memory() >= images + memory
+}
+
 fn room(app: &Shared, manifest: &Manifest, staging: &std::path::Path) -> Result<()> {
     let enough = |free: u64, needed: u64, place: String| {
         if free >= needed {
@@ -300,7 +320,7 @@ fn room(app: &Shared, manifest: &Manifest, staging: &std::path::Path) -> Result<
     };
     let images = &app.config.image_dir;
     files::make_private_dir(images)?;
-    let image = manifest.memory_bytes + manifest.memory_bytes / 8 + 16 * MIB;
+    let image = image_bytes(manifest.memory_bytes);
     let place = format!("below {}", images.display());
     enough(machine::free_space(images)?, image, place)?;
     let place = "of memory (image and processes)".to_owned();

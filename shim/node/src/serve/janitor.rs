@@ -69,7 +69,11 @@ pub fn remove_orphaned_images(app: &Shared) {
     };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        let of = |name: &str| name.strip_suffix(".out").unwrap_or(name).to_owned();
+        let of = |name: &str| {
+            let known = [".out", ".memory"];
+            let id = known.iter().find_map(|end| name.strip_suffix(end));
+            id.unwrap_or(name).to_owned()
+        };
         if name.to_str().is_some_and(|name| live.contains(&of(name))) {
             continue;
         }

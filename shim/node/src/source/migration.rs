@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use mycedrive_handover::journal::Journal;
 use mycedrive_handover::source::{Action, Event, Source, State, Step};
 use mycedrive_handover::{Policy, Refused};
+use mycedrive_transfer::MemorySender;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -83,6 +84,8 @@ pub struct Migration {
     pub handle: Handle,
     /// Trees and their senders; held while a round is under way.
     pub trees: Arc<Mutex<Trees>>,
+    /// What was sent of the memory; held while a round is under way.
+    pub memory: Mutex<MemorySender>,
     /// Containers that were authorised.
     pub authorised: Mutex<BTreeSet<String>>,
     /// Digest of the final round, once it was sent.
@@ -141,6 +144,7 @@ impl Migration {
             details,
             handle,
             trees: Arc::new(Mutex::new(trees)),
+            memory: Mutex::default(),
             authorised: Mutex::default(),
             digest: Mutex::default(),
             sent: Arc::default(),

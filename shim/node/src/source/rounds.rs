@@ -8,9 +8,12 @@ use std::time::{Duration, Instant};
 
 use mycedrive_handover::fault::FaultPoint;
 use mycedrive_handover::source::{Event, State};
-use mycedrive_proto::migration::{Block, CopyRequest, RoundEnd};
+use mycedrive_proto::migration::{Block, CopyRequest, FreezeRequest, RoundEnd};
 use mycedrive_proto::shim::ContainerState;
-use mycedrive_transfer::{FrameWriter, Level, Limiter, Options, RoundSummary, TreeId, send_images};
+use mycedrive_transfer::{
+    FrameWriter, ImagesSummary, Known, Level, Limiter, MemoryProcess, MemorySummary, Options,
+    RoundSummary, send_images,
+};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
@@ -19,7 +22,7 @@ use tracing::Instrument as _;
 use super::migration::{Migration, lock};
 use super::refusal::Refusal;
 use super::subject::{Place, Subject};
-use super::{decide, open, route, watch};
+use super::{decide, memory, open, route, watch};
 use crate::app::Shared;
 use crate::blocks::{BlockWriter, QUEUE};
 use crate::error::{Error, Result};
@@ -31,8 +34,12 @@ type Sender = mpsc::Sender<Result<Block, Status>>;
 /// Blocks of a round.
 pub type Blocks = ReceiverStream<Result<Block, Status>>;
 
-/// One round of trees while the pod runs.
-pub async fn copy(migration: &Arc<Migration>, request: CopyRequest) -> Result<Blocks, Status> {
+/// One round of trees and memory while the pod runs.
+pub async fn copy(
+    app: &Shared,
+    migration: &Arc<Migration>,
+    request: CopyRequest,
+) -> Result<Blocks, Status> {
     fault::hit(FaultPoint::SourceBeforeCopy).await?;
     if migration.state() != State::Opened {
         return Err(order(migration, "a round"));
@@ -40,28 +47,46 @@ pub async fn copy(migration: &Arc<Migration>, request: CopyRequest) -> Result<Bl
     migration
         .handle
         .update(|progress| progress.round = request.round);
+    let processes = if request.memory {
+        memory::processes(app, migration).await?
+    } else {
+        Vec::new()
+    };
     let (sender, receiver) = mpsc::channel(QUEUE);
     let migration = migration.clone();
     tokio::task::spawn_blocking(move || {
-        if let Err(error) = copy_blocking(&migration, &sender, &request) {
+        if let Err(error) = copy_blocking(&migration, &sender, &request, &processes) {
             refuse(&sender, error);
         }
     });
     Ok(ReceiverStream::new(receiver))
 }
 
-fn copy_blocking(migration: &Migration, sender: &Sender, request: &CopyRequest) -> Result<()> {
+fn copy_blocking(
+    migration: &Migration,
+    sender: &Sender,
+    request: &CopyRequest,
+    processes: &[MemoryProcess],
+) -> Result<()> {
     let started = Instant::now();
     let mut out = writer(migration, sender)?;
     let mut trees = lock(&migration.trees);
     let rounds = trees.live(&mut out, request)?;
     drop(trees);
+    let mut memory = MemorySummary::default();
+    if request.memory {
+        memory = lock(&migration.memory)
+            .send_round(&mut out, request.round, request.memory_base, processes)
+            .map_err(failed)?;
+    }
     fault::hit_blocking(FaultPoint::SourceDuringCopy)?;
     let (sink, counts) = out.finish().map_err(failed)?;
     let end = RoundEnd {
         raw_bytes: counts.raw_bytes,
         changed_entries: changed(&rounds),
         milliseconds: millis(started),
+        memory_bytes: memory.bytes,
+        memory_sent_bytes: memory.sent_bytes,
         ..RoundEnd::default()
     };
     sink.end(end)
@@ -75,7 +100,11 @@ fn copy_blocking(migration: &Migration, sender: &Sender, request: &CopyRequest) 
 
 /// Freezes the pod and sends the final round. Whatever goes wrong from the freeze to the end of
 /// the stream thaws the pod again.
-pub async fn freeze(app: &Shared, migration: &Arc<Migration>) -> Result<Blocks, Status> {
+pub async fn freeze(
+    app: &Shared,
+    migration: &Arc<Migration>,
+    request: &FreezeRequest,
+) -> Result<Blocks, Status> {
     fault::hit(FaultPoint::SourceBeforeFreezeRecorded).await?;
     all_authorised(app, migration).await?;
     migration
@@ -83,13 +112,14 @@ pub async fn freeze(app: &Shared, migration: &Arc<Migration>) -> Result<Blocks, 
         .map_err(|error| Status::from(Refusal::Order(error.to_string())))?;
     watch::watch_over(app, migration);
     let (sender, receiver) = mpsc::channel(QUEUE);
+    let known = lock(&migration.memory).known(request.memory_base);
     let (app, migration) = (app.clone(), migration.clone());
     let span = tracing::info_span!("freeze", migration = %migration.details.id);
     tokio::spawn(
         async move {
             let sent = match Subject::of(&app, &migration).await {
                 Ok(subject) => match subject.place {
-                    Place::Shim(_) => freeze_and_send(&app, &migration, &sender).await,
+                    Place::Shim(_) => freeze_and_send(&app, &migration, &sender, known).await,
                     Place::Parked(parked) => send_parked(&app, &migration, &sender, &parked).await,
                 },
                 Err(error) => Err(error),
@@ -134,7 +164,12 @@ async fn all_authorised(app: &Shared, migration: &Migration) -> Result<(), Statu
     Ok(())
 }
 
-async fn freeze_and_send(app: &Shared, migration: &Arc<Migration>, sender: &Sender) -> Result<()> {
+async fn freeze_and_send(
+    app: &Shared,
+    migration: &Arc<Migration>,
+    sender: &Sender,
+    known: Known,
+) -> Result<()> {
     let details = &migration.details;
     let limit = app.config.migration.step_timeout;
     let started = Instant::now();
@@ -184,6 +219,7 @@ async fn freeze_and_send(app: &Shared, migration: &Arc<Migration>, sender: &Send
                 migration: &migration,
                 pids,
                 folder,
+                known,
                 dump: &dump,
                 started,
                 frozen_at_ns: frozen.frozen_at_ns,
@@ -218,6 +254,7 @@ async fn send_parked(
             migration: &migration_,
             pids: BTreeMap::new(),
             folder,
+            known: Known::default(),
             dump: &dump,
             started: Instant::now(),
             frozen_at_ns,
@@ -256,6 +293,8 @@ struct Final<'a> {
     migration: &'a Migration,
     pids: BTreeMap<String, i32>,
     folder: PathBuf,
+    /// What the destination has of the memory.
+    known: Known,
     dump: &'a Dump,
     started: Instant,
     frozen_at_ns: u64,
@@ -270,7 +309,7 @@ impl Final<'_> {
             // The dump writes into a folder that is about to be removed: let it end first.
             self.wait_for_dump();
         }
-        let rounds = sent?;
+        let (rounds, images) = sent?;
         let dump_milliseconds = self.dump.take()?;
         self.migration
             .handle
@@ -284,6 +323,8 @@ impl Final<'_> {
             milliseconds: millis(self.started),
             frozen_at_ns: self.frozen_at_ns,
             dump_milliseconds,
+            memory_bytes: images.bytes + images.known_bytes,
+            memory_sent_bytes: images.bytes - images.zero_bytes,
         };
         self.migration.handle.update(|progress| {
             progress.bytes_sent += counts.wire_bytes;
@@ -293,15 +334,17 @@ impl Final<'_> {
             .map_err(|error| Error::Failed(error.to_string()))
     }
 
-    fn trees_and_images(&self, out: &mut FrameWriter<BlockWriter>) -> Result<Vec<RoundSummary>> {
+    fn trees_and_images(
+        &self,
+        out: &mut FrameWriter<BlockWriter>,
+    ) -> Result<(Vec<RoundSummary>, ImagesSummary)> {
         fault::hit_blocking(FaultPoint::SourceBeforeFinalTrees)?;
         let rounds = lock(&self.migration.trees).last(out, &self.pids)?;
         out.flush().map_err(failed)?;
         fault::hit_blocking(FaultPoint::SourceDuringImages)?;
-        let id = TreeId::new("images").map_err(failed)?;
         let done = || self.dump.done.load(Ordering::Acquire);
-        send_images(out, &id, &self.folder, done).map_err(failed)?;
-        Ok(rounds)
+        let images = send_images(out, &self.folder, &self.known, done).map_err(failed)?;
+        Ok((rounds, images))
     }
 
     fn wait_for_dump(&self) {

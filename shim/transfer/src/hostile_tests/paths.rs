@@ -177,7 +177,7 @@ fn image_paths_that_lead_out_are_refused() {
         b"a/../b",
     ] {
         let mut out = FrameWriter::new(Vec::new(), &Options::default()).unwrap();
-        out.put(&Frame::ImagesBegin { id: b"i" }).unwrap();
+        out.put(&Frame::ImagesBegin { id: b"images" }).unwrap();
         out.put(&Frame::ImageFile { file: 0, path }).unwrap();
         let error = place.receive(&out.finish().unwrap().0).unwrap_err();
         assert!(matches!(error, Error::Path { .. }), "{error}");

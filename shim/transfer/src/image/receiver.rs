@@ -11,7 +11,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::ftruncate;
 
-use super::{ImagesBegin, MAX_DEPTH, depth};
+use super::{ImageSet, ImagesBegin, MAX_DEPTH, depth};
 use crate::beneath::{ParentCache, Root, check_path, open_piece};
 use crate::budget::{Meter, check};
 use crate::error::{Error, Result};
@@ -19,10 +19,10 @@ use crate::tree::wipe;
 use crate::wire::{Frame, FrameReader};
 
 /// What arrived.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReceivedImages {
-    /// Name of the set.
-    pub id: String,
+    /// Which set.
+    pub set: ImageSet,
     /// Files.
     pub files: u64,
     /// Their sizes together, in bytes.
@@ -83,7 +83,7 @@ pub fn receive_images<R: Read>(
         });
     }
     Ok(ReceivedImages {
-        id: begin.id.clone(),
+        set: begin.set,
         files,
         bytes: receiving.bytes,
     })

@@ -7,7 +7,7 @@ use super::frame::Frame;
 use super::{Counts, MAX_FRAME, MAX_WINDOW_LOG};
 use crate::budget::{Budget, Meter};
 use crate::error::{Error, Result};
-use crate::image::ImagesBegin;
+use crate::image::{ImageSet, ImagesBegin};
 use crate::tree::{TreeBegin, TreeId};
 
 /// What comes next in a stream.
@@ -63,7 +63,7 @@ impl<R: Read> FrameReader<R> {
                 round,
             })),
             Frame::ImagesBegin { id } => Some(Section::Images(ImagesBegin {
-                id: String::from_utf8_lossy(id).into_owned(),
+                set: ImageSet::parse(&String::from_utf8_lossy(id))?,
             })),
             other => {
                 let reason = "a section or the End was expected";

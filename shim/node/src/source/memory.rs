@@ -1,0 +1,35 @@
+//! Memory that goes in rounds, before the freeze.
+
+use mycedrive_engine::EngineKind;
+use mycedrive_proto::shim::ContainerState;
+use mycedrive_transfer::MemoryProcess;
+
+use super::migration::{Migration, lock};
+use super::subject::{Place, Subject};
+use crate::app::Shared;
+use crate::error::Result;
+use crate::shims::app_containers;
+
+/// The processes of the containers that the destination was authorised for and whose images are
+/// CRIU's. Of a pod that is parked there are none.
+pub async fn processes(app: &Shared, migration: &Migration) -> Result<Vec<MemoryProcess>> {
+    let subject = Subject::of(app, migration).await?;
+    if matches!(subject.place, Place::Parked(_)) {
+        return Ok(Vec::new());
+    }
+    let authorised = lock(&migration.authorised).clone();
+    let mut all = Vec::new();
+    for (name, container) in app_containers(&subject.pod) {
+        let running =
+            container.state.enum_value_or_default() == ContainerState::CONTAINER_STATE_RUNNING;
+        if !running || !authorised.contains(name) || container.engine != EngineKind::Criu.name() {
+            continue;
+        }
+        match MemoryProcess::of_container(name, container.pid) {
+            Ok(processes) => all.extend(processes),
+            // The container has just ended. That shows elsewhere.
+            Err(error) => tracing::debug!(container = name, %error, "no memory to send"),
+        }
+    }
+    Ok(all)
+}
