@@ -28,7 +28,7 @@ type Body = fn(&Node, &str) -> Result<()>;
 pub fn all() -> Vec<Scenario> {
     let both = &["criu", "dmtcp"][..];
     let dmtcp = &["dmtcp"][..];
-    let bodies: [(&str, Body, &[&'static str]); 12] = [
+    let bodies: [(&str, Body, &[&'static str]); 13] = [
         ("paused", paused, both),
         ("exit", exit_after_checkpoint, both),
         // After CRIU's restore of a task without a network the loopback interface is down, and
@@ -40,6 +40,7 @@ pub fn all() -> Vec<Scenario> {
         ("ends", ends_as_the_bare_program, dmtcp),
         ("unfit", unfit, dmtcp),
         ("early_death", early_death, dmtcp),
+        ("behind_a_script", behind_a_script, dmtcp),
         ("coordinator_killed", coordinator_killed, dmtcp),
         ("no_room", no_room, dmtcp),
         ("configured_prefix", configured_prefix, dmtcp),
@@ -357,6 +358,32 @@ while True: time.sleep(0.1)";
         Ok(node.container_log(&pod, "main")?.contains("serving"))
     })?;
     expect::equal("starts", node.sh("cat /srv/once/starts")?.trim(), "bare")
+}
+
+/// A program that would not survive a checkpoint, started by another one: refused, and it goes on.
+fn behind_a_script(node: &Node, engine: &str) -> Result<()> {
+    let program = format!(
+        "import os
+os.symlink(\"/usr/bin/python3\", \"/tmp/nginx\")
+os.execv(\"/tmp/nginx\", [\"nginx\", \"-c\", \"\"\"{COUNT}\"\"\"])"
+    );
+    run(
+        node,
+        engine,
+        "",
+        "python",
+        &format!("python3 -c '{program}'"),
+    )?;
+    expect::soon("output", 10, || Ok(last_number(node)? > 2))?;
+    let message = expect::failure(
+        "the checkpoint",
+        node.sh(&format!(
+            "{CTR} mkdir -p /tmp/image; ctr task checkpoint --image-path /tmp/image t 2>&1"
+        )),
+    )?;
+    expect::contains("message", &message, &["(nginx)", "mycedrive.io/engine"])?;
+    let number = last_number(node)?;
+    expect::soon("more output", 5, || Ok(last_number(node)? > number))
 }
 
 /// Its pod's programs end, and can be started again; other pods do not notice.

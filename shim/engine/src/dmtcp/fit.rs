@@ -56,7 +56,7 @@ pub(super) fn fit(spec: &Value, root: &Path, installed: &Installation) -> Result
         return Err(reason);
     }
     let name = program.name();
-    if let Some((_, reason)) = KNOWN.iter().find(|(known, _)| *known == name) {
+    if let Some(reason) = known(&name) {
         return Err(format!("{name}: {reason}"));
     }
     let libc = image
@@ -71,6 +71,12 @@ pub(super) fn fit(spec: &Value, root: &Path, installed: &Installation) -> Result
         glibc: have,
         digest: program.digest,
     })
+}
+
+/// Why a program of this name would not survive a checkpoint, if that is known.
+pub(super) fn known(name: &str) -> Option<&'static str> {
+    let of_name = KNOWN.iter().find(|(known, _)| *known == name);
+    of_name.map(|(_, reason)| *reason)
 }
 
 fn namespaces(spec: &Value) -> Result<(), String> {

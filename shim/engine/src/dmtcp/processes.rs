@@ -9,7 +9,7 @@ use std::path::Path;
 use nix::errno::Errno;
 use nix::sys::socket::{setsockopt, sockopt::TcpNoDelay};
 
-use super::layout;
+use super::{fit, layout};
 use crate::EngineError;
 use crate::freezer::Freezer;
 use crate::process::{Status, proc};
@@ -121,6 +121,14 @@ pub(super) fn obstacle(pid: i32, init: &Status) -> Option<String> {
     let status = Status::read(pid).ok()?;
     if status.state == 'Z' {
         return None;
+    }
+    // Started by a script: what the image says of the container's program does not tell.
+    let name = name(pid);
+    if let Some(reason) = fit::known(&name) {
+        return Some(format!(
+            "process {pid} ({name}) would not survive a checkpoint by DMTCP: {reason}; give the pod \
+             another engine (mycedrive.io/engine)"
+        ));
     }
     let problem = if status.uids != init.uids || status.gids != init.gids {
         "changed its user after its start, which DMTCP does not restore; set runAsUser in the pod"

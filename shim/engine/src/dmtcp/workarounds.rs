@@ -8,13 +8,17 @@ use serde_json::Value;
 const REDIS: [&str; 2] = ["redis-server", "valkey-server"];
 const BACKGROUND_THREAD: &str = "--jemalloc-bg-thread";
 
-/// Adds to the command line of the program called `name`. What the pod says itself stays.
+/// Adds to the command line of the program called `name`, or of one that the second word names:
+/// the first is then a script that runs the rest, as those of official images do. What the pod says
+/// itself stays.
 pub(super) fn arguments(name: &str, args: &mut Vec<Value>) {
+    let second = args.get(1).and_then(Value::as_str).unwrap_or_default();
+    let second = second.rsplit('/').next().unwrap_or_default();
     let said = |arg: &Value| {
         arg.as_str()
             .is_some_and(|arg| arg.contains("jemalloc-bg-thread"))
     };
-    if REDIS.contains(&name) && !args.iter().any(said) {
+    if (REDIS.contains(&name) || REDIS.contains(&second)) && !args.iter().any(said) {
         args.extend([BACKGROUND_THREAD, "no"].map(Value::from));
     }
 }

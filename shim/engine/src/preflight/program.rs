@@ -15,6 +15,8 @@ use super::image::{Image, beginning};
 const DEPTH: usize = 4;
 /// Longest first line of a script that the kernel reads.
 const LINE: u64 = 256;
+/// Bytes of a file by which it is known.
+const KNOWN_BY: u64 = 1 << 20;
 /// Where a program is looked for when the environment has no `PATH`.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -25,7 +27,8 @@ pub(crate) struct Program {
     pub path: PathBuf,
     /// What it is.
     pub elf: Elf,
-    /// What it is known by across containers: content and size.
+    /// What it is known by across containers: its content, that of scripts that lead to it, and the
+    /// command line. Of one interpreter's programs each is another one.
     pub digest: String,
     /// Whether it gets more rights than who runs it; the loader then ignores preloads.
     pub privileged: bool,
@@ -50,6 +53,11 @@ impl Program {
             .unwrap_or(PATH);
         let directory = Path::new(process["cwd"].as_str().unwrap_or("/"));
         let args = texts("args");
+        let mut known_by = blake3::Hasher::new();
+        for arg in &args {
+            known_by.update(&arg.len().to_le_bytes());
+            known_by.update(arg.as_bytes());
+        }
         let mut names: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         for _ in 0..DEPTH {
             let Some(name) = names.first().cloned() else {
@@ -65,27 +73,24 @@ impl Program {
                 continue;
             }
             let line = beginning(&file, LINE).map_err(|error| format!("{name}: {error}"))?;
+            content(&mut file, &mut known_by).map_err(|error| format!("{name}: {error}"))?;
             if let Some(interpreter) = interpreter(&line) {
                 names = interpreter;
                 continue;
             }
-            return Self::read(path, &mut file);
+            return Self::read(path, &file, &known_by);
         }
         Err("its program is a script whose interpreters are scripts".to_owned())
     }
 
-    fn read(path: PathBuf, file: &mut File) -> Result<Self, String> {
+    fn read(path: PathBuf, file: &File, known_by: &blake3::Hasher) -> Result<Self, String> {
         let failed = |error: std::io::Error| format!("its program {}: {error}", path.display());
-        file.seek(SeekFrom::Start(0)).map_err(failed)?;
         let metadata = file.metadata().map_err(failed)?;
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&beginning(file, 1 << 20).map_err(failed)?);
-        hasher.update(&metadata.len().to_le_bytes());
         let privileged = metadata.mode() & 0o6000 != 0 || has_capabilities(file);
         let elf = Elf::read(file.try_clone().map_err(failed)?).map_err(failed)?;
         Ok(Self {
             elf,
-            digest: hasher.finalize().to_hex()[..32].to_owned(),
+            digest: known_by.finalize().to_hex()[..32].to_owned(),
             privileged,
             path,
         })
@@ -98,6 +103,14 @@ impl Program {
             .map(|name| name.to_string_lossy().into_owned())
             .unwrap_or_default()
     }
+}
+
+/// Adds what a file is known by: its beginning, and its size.
+fn content(file: &mut File, to: &mut blake3::Hasher) -> std::io::Result<()> {
+    file.seek(SeekFrom::Start(0))?;
+    to.update(&beginning(file, KNOWN_BY)?);
+    to.update(&file.metadata()?.len().to_le_bytes());
+    Ok(())
 }
 
 /// The command of a script's first line.

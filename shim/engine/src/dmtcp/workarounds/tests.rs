@@ -19,6 +19,11 @@ fn redis_is_told_once() {
             "no"
         ]
     );
+    assert_eq!(
+        with("dash", &["docker-entrypoint.sh", "redis-server"]).len(),
+        4
+    );
+    assert_eq!(with("dash", &["sh", "-c", "redis-server"]).len(), 3);
     let own = ["redis-server", "--jemalloc-bg-thread", "yes"];
     assert_eq!(with("redis-server", &own), own);
     assert_eq!(with("python3", &["python3"]), ["python3"]);

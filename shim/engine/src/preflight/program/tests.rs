@@ -44,6 +44,22 @@ fn a_program_is_found_as_exec_finds_it() {
     );
 }
 
+/// That one script of an interpreter died says nothing of another one.
+#[test]
+fn an_interpreter_is_not_the_program() {
+    let (root, image) = image();
+    script(root.path(), "one", "#!/bin/tool\necho 1\n");
+    script(root.path(), "two", "#!/bin/tool\necho 2\n");
+    let digest = |args: &[&str]| Program::of(&spec(args), &image).unwrap().digest;
+    assert_eq!(digest(&["tool", "-c", "x"]), digest(&["tool", "-c", "x"]));
+    assert_ne!(digest(&["tool", "-c", "x"]), digest(&["tool", "-c", "y"]));
+    assert_ne!(digest(&["tool", "a", "b"]), digest(&["tool", "ab"]));
+    let before = digest(&["/one"]);
+    assert_ne!(before, digest(&["/two"]));
+    script(root.path(), "one", "#!/bin/tool\necho 2\n");
+    assert_ne!(before, digest(&["/one"]));
+}
+
 #[test]
 fn scripts_lead_to_their_interpreter() {
     let (root, image) = image();
