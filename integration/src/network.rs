@@ -95,8 +95,11 @@ pub(crate) fn create_link(testbed: &str, node: &str, index: u8) -> Result<()> {
     Ok(())
 }
 
-/// Removes a node's namespace, and its link with it.
-pub(crate) fn remove_link(testbed: &str, node: &str) -> Result<()> {
+/// Removes a node's link, then its namespace. In this order: the kernel takes a namespace apart in its own
+/// time, and until then the bridge's end keeps its name.
+pub(crate) fn remove_link(testbed: &str, node: &str, index: u8) -> Result<()> {
+    let switch = namespace(testbed, SWITCH);
+    ip(&["-n", &switch, "link", "delete", &port(index)])?;
     ip(&["netns", "delete", &namespace(testbed, node)]).map(drop)
 }
 

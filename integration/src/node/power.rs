@@ -10,7 +10,7 @@ impl Node {
     /// network are gone.
     pub(crate) fn power_off(&self) -> Result<()> {
         cgroup::destroy(&self.testbed, Some(&self.name))?;
-        network::remove_link(&self.testbed, &self.name)
+        network::remove_link(&self.testbed, &self.name, self.index)
     }
 
     /// Starts a node again that was powered off; `state` is the testbed's directory of notes.
