@@ -1,12 +1,14 @@
 //! Checkpoint: to a directory, for `ctr task checkpoint` and CRI.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use containerd_shim::api::CheckpointTaskRequest;
 use containerd_shim::protos::events::task::TaskCheckpointed;
 use containerd_shim::protos::protobuf::Message;
 use containerd_shim::protos::shim::oci::CheckpointOptions;
+
+use mycedrive_engine::image::MANIFEST;
 
 use crate::error::{Error, Result};
 use crate::migration::{self, CheckpointRequest};
@@ -27,12 +29,26 @@ pub async fn checkpoint(pod: &Arc<Pod>, req: &CheckpointTaskRequest) -> Result<(
         )));
     }
     migration::checkpoint(&container, &request).await?;
+    note(req, &request.path)?;
     pod.events.send(TaskCheckpointed {
         container_id: req.id.clone(),
         checkpoint: request.path.display().to_string(),
         ..TaskCheckpointed::default()
     });
     Ok(())
+}
+
+/// containerd 1.7 makes an image of the folder that it gave, beside the caller's directory. It gets what the
+/// checkpoint says of itself: a restore from it names what is missing, and no two such images are alike, which
+/// containerd does not take.
+fn note(req: &CheckpointTaskRequest, made: &Path) -> Result<()> {
+    if req.path.is_empty() || Path::new(&req.path) == made {
+        return Ok(());
+    }
+    let note = Path::new(&req.path).join(MANIFEST);
+    std::fs::copy(made.join(MANIFEST), &note)
+        .map(drop)
+        .map_err(Error::path("copy the manifest to", &note))
 }
 
 /// CRI sends no options; `ctr` sends runc's for every runtime.
@@ -48,10 +64,12 @@ fn decode(req: &CheckpointTaskRequest) -> Result<CheckpointRequest> {
         }
         _ => CheckpointOptions::default(),
     };
-    let path = if req.path.is_empty() {
-        &options.image_path
-    } else {
+    // What the caller asked for comes first: containerd 1.7 gives shims that are not runc's own a folder of
+    // its own as the path, beside options that name the caller's.
+    let path = if options.image_path.is_empty() {
         &req.path
+    } else {
+        &options.image_path
     };
     if path.is_empty() {
         return Err(Error::Invalid("checkpoint: no path given".to_owned()));
@@ -62,3 +80,6 @@ fn decode(req: &CheckpointTaskRequest) -> Result<CheckpointRequest> {
         exit: options.exit,
     })
 }
+
+#[cfg(test)]
+mod tests;
