@@ -14,6 +14,7 @@ pub fn all() -> Vec<Scenario> {
         Scenario::new("archive::pod_to_another_node", pod_to_another_node),
         Scenario::new("archive::held", held),
         Scenario::new("archive::what_does_not_fit", what_does_not_fit),
+        Scenario::new("archive::encrypted", encrypted),
         Scenario::new("archive::task", task),
     ]
 }
@@ -165,6 +166,106 @@ fn what_does_not_fit(testbed: &Testbed) -> Result<()> {
     ))?;
     let damaged = web().annotation("mycedrive.io/restore-from", "web.myce");
     refused("a damaged archive", &damaged, "web.myce")
+}
+
+/// With recipients and with a passphrase; `age` itself opens it. Without the key, with another one or after
+/// the least change nothing of it is used.
+fn encrypted(testbed: &Testbed) -> Result<()> {
+    need_daemon(testbed)?;
+    let (a, b, _) = three(testbed)?;
+    a.sh("rm -rf /srv/keys; mkdir /srv/keys; cd /srv/keys; age-keygen -o one; age-keygen -o two")?;
+    let recipient = a.sh("age-keygen -y /srv/keys/one")?;
+    let pod = checkpoint(a, &format!("--recipient {recipient}"))?;
+    let at = count(a, &pod, "/count")?;
+    let opened = format!("age --decrypt -i /srv/keys/one {FILE} | head -c 7");
+    expect::equal("what age opens", a.sh(&opened)?.as_str(), "MYCEARC")?;
+    expect::contains(
+        "inspect",
+        &a.sh(&format!(
+            "mycedrive inspect --identity /srv/keys/one {FILE}"
+        ))?,
+        &["shop/web", "rootfs/main"],
+    )?;
+
+    a.sh(&format!(
+        "cd /srv; size=$(stat -c %s {FILE})
+         head -c $((size - 1)) {FILE} >cut.myce
+         head -c $((size / 2)) {FILE} >half.myce
+         cp {FILE} altered.myce
+         printf X | dd of=altered.myce bs=1 seek=$((size / 2)) conv=notrunc status=none
+         printf sesame >keys/word"
+    ))?;
+    for (what, arguments, named) in [
+        ("no key", FILE.to_owned(), "--identity"),
+        (
+            "another key",
+            format!("--identity /srv/keys/two {FILE}"),
+            "does not open it",
+        ),
+        (
+            "a passphrase",
+            format!("--passphrase-file /srv/keys/word {FILE}"),
+            "give --identity",
+        ),
+        (
+            "no key's file",
+            format!("--identity /etc/hostname {FILE}"),
+            "age-keygen",
+        ),
+        (
+            "its last byte is missing",
+            "--identity /srv/keys/one /srv/cut.myce".to_owned(),
+            "cut.myce",
+        ),
+        (
+            "its half is missing",
+            "--identity /srv/keys/one /srv/half.myce".to_owned(),
+            "half.myce",
+        ),
+        (
+            "one byte altered",
+            "--identity /srv/keys/one /srv/altered.myce".to_owned(),
+            "altered.myce",
+        ),
+    ] {
+        for command in ["inspect", "restore"] {
+            let what = format!("{command}: {what}");
+            let message =
+                expect::failure(&what, a.sh(&format!("mycedrive {command} {arguments}")))?;
+            expect::contains(&what, &message, &[named])?;
+        }
+    }
+    let stored = "find /var/lib/mycedrive/archives -type f | wc -l";
+    expect::equal("archives that were taken in", a.sh(stored)?.as_str(), "0")?;
+
+    std::fs::copy(a.path(FILE), b.path(FILE))?;
+    std::fs::copy(a.path("/srv/keys/one"), b.path("/srv/one"))?;
+    b.sh(&format!(
+        "rm -rf /var/lib/mycedrive/archives
+         mycedrive restore --identity /srv/one {FILE} --name sealed; rm /srv/one"
+    ))?;
+    let restored = b.run_pod(&web().annotation("mycedrive.io/restore-from", "sealed"))?;
+    let now = count(b, &restored, "/count")?;
+    ensure!((5..at + 100).contains(&now), "{now} on B, {at} on A");
+    b.stop_pod(&restored, GRACE)?;
+
+    // The passphrase through a pipe, so that it need not be in a file.
+    a.sh(&format!(
+        "rm {FILE}; echo sesame | mycedrive checkpoint shop/web --output {FILE} --passphrase-file /dev/stdin"
+    ))?;
+    let inspect = format!("mycedrive inspect {FILE} --passphrase-file /srv/keys/word");
+    expect::contains("with the passphrase", &a.sh(&inspect)?, &["shop/web"])?;
+    a.sh("printf Sesame >/srv/keys/word")?;
+    let message = expect::failure("another passphrase", a.sh(&inspect))?;
+    expect::contains("message", &message, &["does not open it"])?;
+    let wrong = format!("mycedrive checkpoint shop/web --output {FILE}.new --recipient age1x");
+    let message = expect::failure("no recipient", a.sh(&wrong))?;
+    expect::contains("message", &message, &["recipient 1"])?;
+    a.sh(&format!(
+        "test ! -e {FILE}.new -a ! -e {FILE}.new.partial; rm -r /srv/keys"
+    ))?;
+    a.stop_pod(&pod, GRACE)?;
+    Ok(())
 }
 
 /// A task that `ctr` made, under the same id on another node.

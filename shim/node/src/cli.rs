@@ -146,12 +146,16 @@ async fn client(config: &Config, command: Command) -> Result<ExitCode> {
             target,
             output,
             hold,
+            recipient,
+            passphrase_file,
         } => {
+            let protection = archive::protection(recipient, passphrase_file.as_deref())?;
             let output = std::path::absolute(&output).map_err(Error::io("cannot find", &output))?;
             let question = Ask::Checkpoint {
                 target,
                 output,
                 hold,
+                protection,
             };
             done(ask(&socket, &question).await?.one().await?)?;
         }
@@ -159,8 +163,9 @@ async fn client(config: &Config, command: Command) -> Result<ExitCode> {
             file,
             namespace,
             name,
-        } => archive::restore(config, &file, namespace, name).await?,
-        Command::Inspect { file, format } => archive::inspect(&file, format.json)?,
+            key,
+        } => archive::restore(config, &file, namespace, name, &key).await?,
+        Command::Inspect { file, key, format } => archive::inspect(&file, &key, format.json)?,
         Command::Doctor(format) => {
             let checks = doctor::run(config).await;
             if format.json {

@@ -83,6 +83,15 @@ pub enum Error {
         #[source]
         problem: crate::archive::ArchiveError,
     },
+    /// What encrypts or opens an archive cannot be used.
+    #[error("key {path}: {problem}", path = .path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        #[source]
+        problem: crate::archive::sealed::KeyError,
+    },
     /// The request cannot be done; nothing was touched.
     #[error("{0}")]
     Refused(String),
@@ -133,7 +142,9 @@ impl Error {
     pub fn code(&self) -> tonic::Code {
         match self {
             Self::UnknownPod { .. } | Self::UnknownMigration(_) => tonic::Code::NotFound,
-            Self::Refused(_) | Self::Archive { .. } => tonic::Code::FailedPrecondition,
+            Self::Refused(_) | Self::Archive { .. } | Self::Key { .. } => {
+                tonic::Code::FailedPrecondition
+            }
             Self::Peer(_) | Self::NoDaemon { .. } => tonic::Code::Unavailable,
             Self::Remote { code, .. } => *code,
             _ => tonic::Code::Internal,

@@ -1,7 +1,7 @@
 //! Small file operations that keep secrets: 0600 files, 0700 directories, atomic replacement.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
@@ -45,21 +45,17 @@ pub fn write_public(file: &Path, content: &[u8]) -> Result<()> {
     write(file, content, 0o644)
 }
 
-/// Copies a file to `to` (0600) at one moment. Makes the directory where there is none.
-pub fn copy_private(from: &Path, to: &Path) -> Result<()> {
+/// Copies what is read to `to` (0600) at one moment. Makes the directory where there is none.
+pub fn copy_private(from: &mut impl Read, to: &Path) -> Result<()> {
     let dir = to.parent().unwrap_or(Path::new("."));
     make_private_dir(dir)?;
     let mut name = to.file_name().unwrap_or_default().to_os_string();
     name.push(format!(".{}.new", std::process::id()));
     let staged = dir.join(name);
     let copied = (|| {
-        let mut source = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(from)?;
         stage(&staged, &[], 0o600)?;
         let mut target = OpenOptions::new().write(true).open(&staged)?;
-        io::copy(&mut source, &mut target)?;
+        io::copy(from, &mut target)?;
         target.sync_all()?;
         fs::rename(&staged, to)?;
         File::open(dir)?.sync_all()

@@ -13,6 +13,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
+use crate::archive::sealed::Protection;
 use crate::progress::Progress;
 use pods::PodInfo;
 
@@ -81,6 +82,8 @@ pub enum Ask {
         output: std::path::PathBuf,
         /// The pod is held afterwards.
         hold: bool,
+        /// Who can read the file.
+        protection: Protection,
     },
 }
 

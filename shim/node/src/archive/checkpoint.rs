@@ -17,6 +17,7 @@ use mycedrive_proto::migration::CopyRequest;
 use mycedrive_proto::shim::{Container, ContainerState, DescribeReply, Role};
 use mycedrive_transfer::{FrameWriter, Known, Options, send_images};
 
+use super::sealed::{Protection, Sink};
 use super::{ContainerHeader, Header};
 use crate::app::Shared;
 use crate::error::{Error, Result};
@@ -32,7 +33,16 @@ const AGAIN: Duration = Duration::from_millis(500);
 
 /// Writes the archive of the pod `NAMESPACE/NAME`, or of a task that `ctr` made, to a new file.
 /// Whatever fails, the pod goes on and there is no file.
-pub async fn checkpoint(app: &Shared, target: &str, output: &Path, hold: bool) -> Result<String> {
+pub async fn checkpoint(
+    app: &Shared,
+    target: &str,
+    output: &Path,
+    hold: bool,
+    protection: Protection,
+) -> Result<String> {
+    protection
+        .check()
+        .map_err(|problem| Error::Refused(problem.to_string()))?;
     if !output.is_absolute() || output.symlink_metadata().is_ok() {
         return Err(Error::Refused(format!(
             "{}: an archive needs an absolute path at which nothing is yet",
@@ -71,6 +81,7 @@ pub async fn checkpoint(app: &Shared, target: &str, output: &Path, hold: bool) -
         id,
         images: images.clone(),
         partial: partial.clone(),
+        protection,
     };
     let made = task.run(hold, output).await;
     let _ = fs::remove_dir_all(&images);
@@ -114,6 +125,7 @@ struct Task<'a> {
     id: String,
     images: PathBuf,
     partial: PathBuf,
+    protection: Protection,
 }
 
 impl Task<'_> {
@@ -139,7 +151,9 @@ impl Task<'_> {
         files::make_private_dir(&self.app.config.image_dir)?;
 
         let partial = self.partial.clone();
-        let (mut trees, mut out) = blocking(move || begin(&partial, &header, trees)).await?;
+        let protection = self.protection.clone();
+        let (mut trees, mut out) =
+            blocking(move || begin(&partial, &protection, &header, trees)).await?;
 
         let limit = self.app.config.migration.step_timeout;
         let since = std::time::Instant::now();
@@ -188,11 +202,12 @@ impl Task<'_> {
     }
 
     /// Ends the stream and gives the file its name, durably.
-    async fn keep(&self, out: FrameWriter<File>, output: &Path) -> Result<u64> {
+    async fn keep(&self, out: FrameWriter<Sink>, output: &Path) -> Result<u64> {
         let (partial, output) = (self.partial.clone(), output.to_owned());
         blocking(move || {
-            let (file, _) = out.finish().map_err(failed)?;
+            let (sink, _) = out.finish().map_err(failed)?;
             let io = |what| Error::io(what, &output);
+            let file = sink.finish().map_err(io("cannot end"))?;
             file.sync_all().map_err(io("cannot sync"))?;
             let bytes = file.metadata().map_err(io("cannot look at"))?.len();
             fs::hard_link(&partial, &output).map_err(io("cannot make"))?;
@@ -281,20 +296,27 @@ impl Task<'_> {
 }
 
 /// The header, and everything but memory while the pod runs.
-fn begin(partial: &Path, header: &Header, mut trees: Trees) -> Result<(Trees, FrameWriter<File>)> {
-    let mut file = OpenOptions::new()
+fn begin(
+    partial: &Path,
+    protection: &Protection,
+    header: &Header,
+    mut trees: Trees,
+) -> Result<(Trees, FrameWriter<Sink>)> {
+    let file = OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(partial)
         .map_err(Error::io("cannot make", partial))?;
-    let head = header.encode().map_err(|problem| Error::Archive {
+    let of_archive = |problem| Error::Archive {
         path: partial.to_owned(),
         problem,
-    })?;
-    file.write_all(&head)
+    };
+    let head = header.encode().map_err(of_archive)?;
+    let mut sink = Sink::new(file, protection).map_err(of_archive)?;
+    sink.write_all(&head)
         .map_err(Error::io("cannot write", partial))?;
-    let mut out = FrameWriter::new(file, &Options::default()).map_err(failed)?;
+    let mut out = FrameWriter::new(sink, &Options::default()).map_err(failed)?;
     let all = trees.ids();
     let everything = CopyRequest {
         trees: all.clone(),

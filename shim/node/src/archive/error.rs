@@ -11,6 +11,28 @@ pub enum ArchiveError {
     /// A link, directory, device, FIFO or socket.
     #[error("it is not a regular file")]
     NotAFile,
+    /// It is encrypted, and no key was given.
+    #[error("it is encrypted: give --identity or --passphrase-file")]
+    Encrypted,
+    /// It is not encrypted, and a key was given.
+    #[error(
+        "it is not encrypted although a key was given: it is not the file that the key belongs to"
+    )]
+    NotEncrypted,
+    /// A key of the other kind.
+    #[error("it is encrypted with {with}: give {option}")]
+    OtherKey {
+        /// What it is encrypted with.
+        with: &'static str,
+        /// The option for that.
+        option: &'static str,
+    },
+    /// Another passphrase, or none of the identities.
+    #[error("the key that was given does not open it")]
+    WrongKey,
+    /// What says how it is encrypted is no such thing, or asks for too much.
+    #[error("its encryption: {0}")]
+    Sealing(String),
     /// Other first bytes.
     #[error("it is not an archive of mycedrive")]
     Magic,

@@ -1,7 +1,7 @@
 //! An archive that is read.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Read;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -9,6 +9,7 @@ use std::path::Path;
 use mycedrive_transfer::{Budget, FrameReader, ImageSet, Section, Survey};
 use serde::Serialize;
 
+use super::sealed::{Key, Source};
 use super::{ArchiveError, ContainerHeader, Header};
 use crate::source::ids_of;
 
@@ -46,21 +47,26 @@ pub struct Counts {
     pub bytes: u64,
 }
 
-impl Archive<File> {
-    /// Opens a file; a link is not followed.
-    pub fn open(path: &Path) -> Result<Self, ArchiveError> {
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-            .open(path)
-            .map_err(|error| match error.raw_os_error() {
-                Some(libc::ELOOP) => ArchiveError::NotAFile,
-                _ => ArchiveError::Read(error),
-            })?;
-        if !file.metadata().map_err(ArchiveError::Read)?.is_file() {
-            return Err(ArchiveError::NotAFile);
-        }
-        Self::new(file)
+/// Opens a file, with a key if it is encrypted; a link is not followed.
+pub fn source(path: &Path, key: Option<&Key>) -> Result<Source, ArchiveError> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)
+        .map_err(|error| match error.raw_os_error() {
+            Some(libc::ELOOP) => ArchiveError::NotAFile,
+            _ => ArchiveError::Read(error),
+        })?;
+    if !file.metadata().map_err(ArchiveError::Read)?.is_file() {
+        return Err(ArchiveError::NotAFile);
+    }
+    Source::new(file, key)
+}
+
+impl Archive<Source> {
+    /// Opens a file, with a key if it is encrypted; a link is not followed.
+    pub fn open(path: &Path, key: Option<&Key>) -> Result<Self, ArchiveError> {
+        Self::new(source(path, key)?)
     }
 }
 

@@ -6,7 +6,7 @@
 //! the node.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
@@ -66,11 +66,12 @@ impl Store {
             .map_err(|problem| Error::Archive { path, problem })
     }
 
-    /// Takes a file in under a name, at one moment; an archive of that name is replaced.
-    pub fn take(&self, file: &Path, archive: &str) -> Result<PathBuf> {
-        let target = self.path(archive)?;
+    /// Takes an archive in under a name, at one moment; one of that name is replaced. What it is
+    /// read from is decrypted: a pod that starts has nobody to ask for a key.
+    pub fn take(&self, archive: &mut impl Read, name: &str) -> Result<PathBuf> {
+        let target = self.path(name)?;
         files::make_private_dir(&self.folder)?;
-        files::copy_private(file, &target)?;
+        files::copy_private(archive, &target)?;
         Ok(target)
     }
 }

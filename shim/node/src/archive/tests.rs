@@ -1,5 +1,5 @@
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::io::{Cursor, Read as _};
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -13,7 +13,7 @@ use super::*;
 use crate::config::Config;
 use crate::error::Error;
 
-fn header() -> Header {
+pub(super) fn header() -> Header {
     Header {
         created: 1_795_000_000,
         node: "node-a".to_owned(),
@@ -40,7 +40,7 @@ fn header() -> Header {
 }
 
 /// An archive with a root layer, a volume and an image.
-fn archive(header: &Header) -> Vec<u8> {
+pub(super) fn archive(header: &Header) -> Vec<u8> {
     let folder = tempfile::tempdir().unwrap();
     for tree in ["rootfs", "data", "images/redis"] {
         fs::create_dir_all(folder.path().join(tree)).unwrap();
@@ -234,10 +234,10 @@ fn only_regular_files_are_opened() {
     symlink(&file, &link).unwrap();
     let fifo = folder.path().join("fifo");
     nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU).unwrap();
-    assert!(Archive::open(&file).is_ok());
+    assert!(Archive::open(&file, None).is_ok());
     for path in [&link, &fifo, Path::new("/dev/zero"), folder.path()] {
         assert!(
-            matches!(Archive::open(path), Err(ArchiveError::NotAFile)),
+            matches!(Archive::open(path, None), Err(ArchiveError::NotAFile)),
             "{}",
             path.display()
         );
@@ -255,7 +255,9 @@ fn a_namespace_reaches_its_own_archives_only() {
     fs::write(&file, archive(&header())).unwrap();
     let shop = Store::of(&config, "shop").unwrap();
     assert!(shop.open("a.myce").unwrap().is_none());
-    let path = shop.take(&file, "a.myce").unwrap();
+    let path = shop
+        .take(&mut File::open(&file).unwrap(), "a.myce")
+        .unwrap();
     use std::os::unix::fs::PermissionsExt as _;
     let mode = fs::metadata(&path).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);

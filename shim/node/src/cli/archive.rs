@@ -1,29 +1,71 @@
 //! `mycedrive restore` and `mycedrive inspect`.
 
 use std::fmt::Write as _;
+use std::fs::File;
 use std::path::Path;
 
+use super::args::KeyFile;
 use super::output::{json, line, print};
+use crate::archive::sealed::{Key, KeyError, Protection};
 use crate::archive::store::Store;
-use crate::archive::{Archive, Contents};
+use crate::archive::{Archive, ArchiveError, Contents, source};
 use crate::config::Config;
 use crate::destination::{fits, restore_annotation};
 use crate::error::{Error, Result};
 use crate::units::show_bytes;
 
+/// Who can read a new archive, of the command's options.
+pub(super) fn protection(
+    recipients: Vec<String>,
+    passphrase_file: Option<&Path>,
+) -> Result<Protection> {
+    match passphrase_file {
+        Some(path) => read(path, Protection::passphrase),
+        None if recipients.is_empty() => Ok(Protection::None),
+        None => {
+            let protection = Protection::Recipients(recipients);
+            // Here already: what was given by mistake is not sent on.
+            let checked = protection.check();
+            checked.map_err(|problem| Error::Refused(problem.to_string()))?;
+            Ok(protection)
+        }
+    }
+}
+
+/// What opens an archive, of the command's options.
+fn key(files: &KeyFile) -> Result<Option<Key>> {
+    match (&files.identity, &files.passphrase_file) {
+        (Some(path), _) => read(path, Key::identities).map(Some),
+        (None, Some(path)) => read(path, Key::passphrase).map(Some),
+        (None, None) => Ok(None),
+    }
+}
+
+/// Reads a key's file, which may be a pipe.
+fn read<T>(path: &Path, parse: fn(File) -> std::result::Result<T, KeyError>) -> Result<T> {
+    let file = File::open(path).map_err(KeyError::Read);
+    file.and_then(parse).map_err(|problem| Error::Key {
+        path: path.to_owned(),
+        problem,
+    })
+}
+
+/// An error about a file.
+fn of(file: &Path) -> impl FnOnce(ArchiveError) -> Error {
+    let path = file.to_owned();
+    move |problem| Error::Archive { path, problem }
+}
+
 /// Reads a whole archive and stores nothing.
-fn survey(file: &Path) -> Result<Contents> {
-    Archive::open(file)
+fn survey(file: &Path, key: Option<&Key>) -> Result<Contents> {
+    Archive::open(file, key)
         .and_then(Archive::survey)
-        .map_err(|problem| Error::Archive {
-            path: file.to_owned(),
-            problem,
-        })
+        .map_err(of(file))
 }
 
 /// Shows what is in an archive.
-pub(super) fn inspect(file: &Path, as_json: bool) -> Result<()> {
-    let contents = survey(file)?;
+pub(super) fn inspect(file: &Path, key_file: &KeyFile, as_json: bool) -> Result<()> {
+    let contents = survey(file, key(key_file)?.as_ref())?;
     if as_json {
         json(&contents)
     } else {
@@ -37,8 +79,10 @@ pub(super) async fn restore(
     file: &Path,
     namespace: Option<String>,
     name: Option<String>,
+    key_file: &KeyFile,
 ) -> Result<()> {
-    let contents = survey(file)?;
+    let key = key(key_file)?;
+    let contents = survey(file, key.as_ref())?;
     fits(config, &contents.header.manifest()).await?;
     let namespace = namespace.unwrap_or_else(|| contents.header.namespace.clone());
     let name = match name {
@@ -48,7 +92,8 @@ pub(super) async fn restore(
             .map(|name| name.to_string_lossy().into_owned())
             .unwrap_or_default(),
     };
-    let path = Store::of(config, &namespace)?.take(file, &name)?;
+    let mut archive = source(file, key.as_ref()).map_err(of(file))?;
+    let path = Store::of(config, &namespace)?.take(&mut archive, &name)?;
     line(&format!(
         "{} is checked; it is restored by the annotation\n  {}",
         path.display(),

@@ -133,7 +133,10 @@ pub enum Command {
         after_help = "The file is root's alone and holds all that was in the pod's memory. Open \
         connections are not in it. The pod stands still while its memory is written, then goes on; \
         with --hold it does not: delete it, and start a pod from the file where it shall go \
-        on.\n\nExample:\n  mycedrive checkpoint shop/redis-0 --output /srv/redis-0.myce"
+        on. An encrypted file is one of age's: `age-keygen` makes identities and their recipients, \
+        and `age --decrypt` opens it.\n\nExamples:\n  mycedrive checkpoint shop/redis-0 --output \
+        /srv/redis-0.myce\n  mycedrive checkpoint shop/redis-0 --output /srv/redis-0.myce \
+        --recipient age1…"
     )]
     Checkpoint {
         /// NAMESPACE/POD, or the id of a task that `ctr` made
@@ -145,6 +148,12 @@ pub enum Command {
         /// Keep the pod standing still when the file is complete, so that it can only go on from it
         #[arg(long)]
         hold: bool,
+        /// Encrypt the file for who has the identity of this recipient (age1…); may be repeated
+        #[arg(long, value_name = "AGE1…", conflicts_with = "passphrase_file")]
+        recipient: Vec<String>,
+        /// Encrypt the file with the first line of this one
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
     },
     /// Check a file of `mycedrive checkpoint` and make it ready for a pod that starts here
     #[command(
@@ -162,11 +171,17 @@ pub enum Command {
         /// Name for the annotation [default: the file's]
         #[arg(long)]
         name: Option<String>,
+        /// What opens it.
+        #[command(flatten)]
+        key: KeyFile,
     },
     /// Show what is in a file of `mycedrive checkpoint`; nothing of it is unpacked or run
     Inspect {
         /// The file
         file: PathBuf,
+        /// What opens it.
+        #[command(flatten)]
+        key: KeyFile,
         /// How it is printed.
         #[command(flatten)]
         format: Format,
@@ -206,6 +221,17 @@ pub enum VolumeCommand {
         #[arg(long, value_name = "DIR")]
         out: PathBuf,
     },
+}
+
+/// What opens an encrypted archive.
+#[derive(Debug, clap::Args)]
+pub struct KeyFile {
+    /// The file is encrypted: identities that open it, as `age-keygen` writes them
+    #[arg(long, value_name = "FILE", conflicts_with = "passphrase_file")]
+    pub identity: Option<PathBuf>,
+    /// The file is encrypted with the first line of this one
+    #[arg(long, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
 }
 
 /// `mycedrive config`.

@@ -93,7 +93,8 @@ async fn answer(app: &Shared, ask: Ask) -> Result<Answer> {
             target,
             output,
             hold,
-        } => Answer::Done(checkpoint(app, &target, &output, hold).await?),
+            protection,
+        } => Answer::Done(checkpoint(app, &target, &output, hold, protection).await?),
         Ask::Cancel { id, reason } => Answer::Done(cancel(app, &id, &reason).await?),
     })
 }
