@@ -35,8 +35,8 @@ pub struct Difference {
     pub ours: String,
     /// The texts of errors.
     pub messages: [String; 2],
-    /// Why it may be.
-    pub accepted: Option<&'static Accepted>,
+    /// Why it may be: all that it consists of. Empty: it may not.
+    pub accepted: Vec<&'static Accepted>,
 }
 
 impl fmt::Display for Difference {
@@ -67,7 +67,7 @@ pub fn differences(script: &str, reference: &Trace, ours: &Trace) -> Vec<Differe
         reference: String::new(),
         ours: String::new(),
         messages: [String::new(), String::new()],
-        accepted: None,
+        accepted: Vec::new(),
     };
     for (r, o) in reference.records.iter().zip(&ours.records) {
         if r.answer != o.answer {
@@ -96,7 +96,7 @@ pub fn differences(script: &str, reference: &Trace, ours: &Trace) -> Vec<Differe
         judge(&mut found);
         let parted = found
             .iter()
-            .any(|difference| difference.kind == Kind::State && difference.accepted.is_none());
+            .any(|difference| difference.kind == Kind::State && difference.accepted.is_empty());
         if parted {
             return found;
         }

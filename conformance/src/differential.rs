@@ -1,10 +1,11 @@
 //! Every script under both runtimes; what differs and may not fails.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::{Result, anyhow, bail};
 use libtest_mimic::Trial;
-use mycedrive_integration::{Node, Testbed};
+use mycedrive_integration::{Containerd, Node, Testbed};
 
 use crate::compare::differences;
 use crate::report::Report;
@@ -13,7 +14,11 @@ use crate::script::{self, Script};
 use crate::world::World;
 
 /// Tests of all written scripts, of kept seeds and of `more` seeds.
-pub fn trials(world: &Arc<World>, more: impl IntoIterator<Item = u64>) -> Vec<Trial> {
+pub fn trials(
+    world: &Arc<World>,
+    containerd: Containerd,
+    more: impl IntoIterator<Item = u64>,
+) -> Vec<Trial> {
     let written = script::written()
         .into_iter()
         .map(|script| (format!("differential::written::{}", script.name), script));
@@ -30,7 +35,8 @@ pub fn trials(world: &Arc<World>, more: impl IntoIterator<Item = u64>) -> Vec<Tr
         .chain(seeds)
         .map(|(name, script)| {
             world.trial(
-                name,
+                containerd,
+                &name,
                 Box::new(move |testbed: &mut Testbed, report| {
                     both(testbed.node("a")?, report, &script)
                 }),
@@ -50,18 +56,28 @@ fn both(node: &Node, report: &mut Report, script: &Script) -> Result<()> {
     });
     let (reference, ours) = (reference?, ours?);
     report.scripts += 1;
-    for step in &script.steps {
-        let name = step.to_string();
+    for record in &ours.records {
+        if let Some(what) = record.not_called {
+            *report.not_called.entry(what.what).or_default() += 1;
+            continue;
+        }
+        let name = record.step.to_string();
         let kind = name.split(' ').next().unwrap_or_default().to_owned();
         *report.calls.entry(kind).or_default() += 1;
     }
     let found = differences(&script.name, &reference, &ours);
-    for accepted in found.iter().filter_map(|difference| difference.accepted) {
-        *report.accepted.entry(accepted.what).or_default() += 1;
+    // Each once for a script, however often it shows there.
+    let accepted: BTreeSet<&'static str> = found
+        .iter()
+        .flat_map(|difference| &difference.accepted)
+        .map(|accepted| accepted.what)
+        .collect();
+    for what in accepted {
+        report.see(what);
     }
     let wrong: Vec<String> = found
         .iter()
-        .filter(|difference| difference.accepted.is_none())
+        .filter(|difference| difference.accepted.is_empty())
         .map(ToString::to_string)
         .collect();
     if !wrong.is_empty() {

@@ -1,8 +1,9 @@
 //! The shim beside `io.containerd.runc.v2`, on the same containerd.
 //!
-//! `cargo run -p mycedrive-conformance` runs everything and writes `docs/conformance.md`; as a test of
-//! the workspace it runs a part of it. `MYCEDRIVE_CONFORMANCE` is `short`, `all`, or a range of further
-//! seeds such as `1000-1200`.
+//! `cargo run -p mycedrive-conformance` runs everything, over both versions of containerd, and writes
+//! `docs/conformance.md`; as a test of the workspace it runs a part of it, over one.
+//! `MYCEDRIVE_CONFORMANCE` is `short`, `all`, or a range of further seeds such as `1000-1200`.
+//! `MYCEDRIVE_CONFORMANCE_CONTAINERD` is `2` or `1.7`, for one of them.
 
 mod accepted;
 mod api;
@@ -10,6 +11,7 @@ mod bundle;
 mod compare;
 mod cri;
 mod differential;
+mod document;
 mod report;
 mod run;
 mod script;
@@ -19,7 +21,9 @@ use std::ops::Range;
 use std::process::ExitCode;
 use std::sync::{Arc, PoisonError};
 
+use clap::ValueEnum as _;
 use libtest_mimic::Arguments;
+use mycedrive_integration::Containerd;
 use world::World;
 
 /// Seeds of a whole run beside the kept ones.
@@ -37,16 +41,38 @@ fn main() -> ExitCode {
         None => 0..0,
     };
     let world = Arc::new(World::default());
-    let mut trials = differential::trials(&world, more);
-    trials.extend(cri::trials(&world, all));
+    let versions = match std::env::var("MYCEDRIVE_CONFORMANCE_CONTAINERD") {
+        Ok(name) => match Containerd::from_str(&name, true) {
+            Ok(version) => vec![version],
+            Err(error) => {
+                eprintln!("containerd {name}: {error}");
+                return ExitCode::FAILURE;
+            }
+        },
+        Err(_) if all => Containerd::value_variants().to_vec(),
+        Err(_) => vec![Containerd::default()],
+    };
+    let trials = versions
+        .iter()
+        .flat_map(|version| {
+            let mut trials = differential::trials(&world, *version, more.clone());
+            trials.extend(cri::trials(&world, *version, all));
+            trials
+        })
+        .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     world.remove();
-    let whole = all && arguments.filter.is_none() && !arguments.list;
-    let report = world.report.lock().unwrap_or_else(PoisonError::into_inner);
+    let whole = all
+        && arguments.filter.is_none()
+        && arguments.skip.is_empty()
+        && !arguments.list
+        && versions == Containerd::value_variants();
+    let reports = world.reports.lock().unwrap_or_else(PoisonError::into_inner);
     // Where nothing could be tried there is nothing to write.
     if whole
-        && report.scripts > 0
-        && let Err(error) = report.write()
+        && reports.len() == versions.len()
+        && reports.values().all(|report| report.scripts > 0)
+        && let Err(error) = document::write(&reports)
     {
         eprintln!("{error:#}");
         return ExitCode::FAILURE;

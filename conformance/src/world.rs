@@ -1,10 +1,11 @@
 //! The testbed, made when the first test needs it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
 use libtest_mimic::{Completion, Failed, Trial};
-use mycedrive_integration::{Error, Testbed, TestbedOptions, build_binaries};
+use mycedrive_integration::{Containerd, Error, Testbed, TestbedOptions, build_binaries};
 
 use crate::bundle;
 use crate::cri::Skip;
@@ -19,18 +20,18 @@ enum State {
     Impossible(String),
 }
 
-/// What tests share.
+/// What tests share. One testbed at a time; tests over one containerd come one after the other.
 pub struct World {
-    state: Mutex<State>,
-    /// What came out so far.
-    pub report: Mutex<Report>,
+    state: Mutex<(Containerd, State)>,
+    /// What came out so far, by the containerd that it was tried on.
+    pub reports: Mutex<BTreeMap<Containerd, Report>>,
 }
 
 impl Default for World {
     fn default() -> Self {
         Self {
-            state: Mutex::new(State::New),
-            report: Mutex::default(),
+            state: Mutex::new((Containerd::default(), State::New)),
+            reports: Mutex::default(),
         }
     }
 }
@@ -38,22 +39,36 @@ impl Default for World {
 /// A test: gets the testbed, whose node is `a`, and the report.
 pub type Body = Box<dyn FnOnce(&mut Testbed, &mut Report) -> Result<()> + Send>;
 
+/// Beginning of the names of tests over a containerd that is not the usual one.
+pub fn prefix(containerd: Containerd) -> &'static str {
+    match containerd {
+        Containerd::V2 => "",
+        Containerd::V1_7 => "containerd_1_7::",
+    }
+}
+
 impl World {
     /// A test of the harness.
-    pub fn trial(self: &Arc<Self>, name: String, body: Body) -> Trial {
+    pub fn trial(self: &Arc<Self>, containerd: Containerd, name: &str, body: Body) -> Trial {
         let world = self.clone();
-        Trial::ignorable_test(name, move || world.run(body))
+        let name = format!("{}{name}", prefix(containerd));
+        Trial::ignorable_test(name, move || world.run(containerd, body))
     }
 
-    fn run(&self, body: Body) -> Result<Completion, Failed> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let broken = matches!(&*state, State::Up(testbed) if !whole(testbed));
-        if broken || matches!(*state, State::New) {
+    fn run(&self, containerd: Containerd, body: Body) -> Result<Completion, Failed> {
+        let mut shared = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (current, state) = &mut *shared;
+        let broken = matches!(state, State::Up(testbed) if !whole(testbed));
+        if broken || *current != containerd {
             *state = State::New;
-            *state = start()?;
         }
-        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
-        match &mut *state {
+        if matches!(state, State::New) {
+            *current = containerd;
+            *state = start(containerd)?;
+        }
+        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
+        let report = reports.entry(containerd).or_default();
+        match state {
             State::New => Err("no testbed".into()),
             State::Impossible(reason) => Ok(Completion::ignored_with(format!("skipped: {reason}"))),
             State::Up(testbed) => {
@@ -63,7 +78,7 @@ impl World {
                         .note_versions(node)
                         .map_err(|error| format!("{error:#}"))?;
                 }
-                match body(testbed, &mut report) {
+                match body(testbed, report) {
                     Ok(()) => Ok(Completion::Completed),
                     Err(error) => match error.downcast_ref::<Skip>() {
                         Some(skip) => Ok(Completion::ignored_with(skip.to_string())),
@@ -76,7 +91,7 @@ impl World {
 
     /// Removes the testbed.
     pub fn remove(&self) {
-        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::New;
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).1 = State::New;
     }
 }
 
@@ -86,7 +101,7 @@ fn whole(testbed: &Testbed) -> bool {
     })
 }
 
-fn start() -> Result<State, Failed> {
+fn start(containerd: Containerd) -> Result<State, Failed> {
     if let Some(reason) = mycedrive_integration::missing_privilege() {
         return Ok(State::Impossible(reason));
     }
@@ -95,6 +110,7 @@ fn start() -> Result<State, Failed> {
         name: std::env::var(NAME).unwrap_or_else(|_| "conformance".to_owned()),
         nodes: 1,
         client: false,
+        containerd,
         ..TestbedOptions::default()
     };
     let testbed = match Testbed::start(&options) {

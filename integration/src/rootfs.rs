@@ -13,15 +13,17 @@ use crate::{Error, Result};
 /// Where trees and images are kept between runs.
 pub(crate) const CACHE: &str = "/var/cache/mycedrive-testbed";
 /// The Debian release whose containerd, runc and CRIU are known to work on current kernels.
-const SUITE: &str = "forky";
+pub(crate) const SUITE: &str = "forky";
 
 /// The one that has containerd 1.7.
-const OLD_SUITE: &str = "trixie";
+pub(crate) const OLD_SUITE: &str = "trixie";
 
-/// What a node has. containerd's own CNI plugins are a package of theirs; python3, redis-tools,
-/// mosquitto-clients, tcpdump and strace are for tests and for people.
+/// What a node has. containerd's own CNI plugins are a package of theirs; python3, redis-tools, age,
+/// checkpointctl, mosquitto-clients, tcpdump and strace are for tests and for people.
 const NODE_PACKAGES: &[&str] = &[
+    "age",
     "ca-certificates",
+    "checkpointctl",
     "containerd",
     "containernetworking-plugins",
     "criu",

@@ -140,13 +140,13 @@ fn decode(envelope: &Envelope) -> Event {
         }
         "/tasks/exit" => {
             if let Ok(e) = task::TaskExit::decode(bytes) {
-                event.detail = format!("status {}, {}", e.exit_status, at(e.exited_at.is_some()));
+                event.detail = format!("status {}, {}", e.exit_status, at(e.exited_at));
                 (event.container, event.process, event.pid) = (e.container_id, e.id, e.pid);
             }
         }
         "/tasks/delete" => {
             if let Ok(e) = task::TaskDelete::decode(bytes) {
-                event.detail = format!("status {}, {}", e.exit_status, at(e.exited_at.is_some()));
+                event.detail = format!("status {}, {}", e.exit_status, at(e.exited_at));
                 (event.container, event.process, event.pid) = (e.container_id, e.id, e.pid);
             }
         }
@@ -176,10 +176,10 @@ fn decode(envelope: &Envelope) -> Event {
     event
 }
 
-fn at(known: bool) -> &'static str {
-    if known {
-        "with its time"
-    } else {
-        "without a time"
+/// A time that Go never set is one of the year 1, or none.
+fn at(time: Option<prost_types::Timestamp>) -> &'static str {
+    match time {
+        Some(time) if time.seconds > 0 => "with its time",
+        _ => "without a time",
     }
 }

@@ -150,6 +150,11 @@ pub fn cgroups(kube: &mut Kube, facts: &mut Facts) -> Result<()> {
     }
     let pod = kube.sandbox_with(pod, config)?;
     let id = kube.start(&pod, &container("main"), 0)?;
+    let own = kube.node.sh("readlink /proc/self/ns/cgroup")?;
+    facts.add(
+        "the node's cgroup namespace",
+        own == namespace(kube, &id, "cgroup")?,
+    );
     let pids = kube.node.sh(&format!(
         "cat $(find /sys/fs/cgroup -path '*{parent}/{id}/cgroup.procs' | head -1) | wc -l"
     ))?;

@@ -72,6 +72,18 @@ pub fn exec(kube: &mut Kube, facts: &mut Facts) -> Result<()> {
         kube.exec(&id, &["echo", "here"])? == "here",
         "no exec after that"
     );
+    // The same with a terminal: its end is not the program's.
+    let script = ["sh", "-c", "echo begun; exec sleep 7654321"];
+    let url = kube.cri.exec(&id, &script, true, true)?;
+    let mut stream = Stream::open(&kube.node, &url)?;
+    stream.expect(STDOUT, "begun")?;
+    drop(stream);
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    let count = "ps -o args | grep -c '[s]leep 7654321' || true";
+    facts.add(
+        "programs of a terminal's client that went away",
+        kube.exec(&id, &["sh", "-c", count])?,
+    );
     kube.cri.stop_container(&id, std::time::Duration::ZERO)?;
     facts.add(
         "in an ended one",

@@ -8,8 +8,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use nix::sys::stat::Mode;
 
-/// What `Cat` gets to read.
-const INPUT: &[u8] = b"some input\n";
+use crate::script::INPUT;
 
 /// Our end of a FIFO.
 pub struct Fifo {
@@ -27,7 +26,7 @@ impl Fifo {
     pub fn writer(path: &Path) -> Result<Self> {
         // With both ends: the shim may open its own later.
         let mut fifo = Self::open(path, OpenOptions::new().read(true).write(true))?;
-        fifo.file.write_all(INPUT)?;
+        writeln!(fifo.file, "{INPUT}")?;
         Ok(fifo)
     }
 

@@ -118,8 +118,9 @@ impl Run<'_> {
 
     fn one(&mut self, step: Step) -> Result<Record> {
         let before = self.model.summary();
-        let (answer, message) = match self.model.harmful(step) {
-            Some(why) => (format!("not called: {why}"), String::new()),
+        let not_called = self.model.harmful(step);
+        let (answer, message) = match not_called {
+            Some(what) => (format!("not called: {}", what.what), String::new()),
             None => match self.call(step)? {
                 Ok(text) => (format!("ok {text}").trim_end().to_owned(), String::new()),
                 Err(status) => (code_of(&status), status.message().to_owned()),
@@ -129,6 +130,7 @@ impl Run<'_> {
         Ok(Record {
             step,
             before,
+            not_called,
             answer,
             message,
             after: self.look(settled),
@@ -162,8 +164,8 @@ impl Run<'_> {
         }
         if let Step::Start(who) = step
             && ok
-            && self.model.program(who) == Some(Program::Trap)
-            && !self.ready(who)
+            && let Some(text) = self.model.program(who).and_then(Program::ready)
+            && !self.wrote(who, text)
         {
             missing.push(format!("{who} is not ready"));
         }
@@ -178,13 +180,16 @@ impl Run<'_> {
         }
     }
 
-    fn ready(&mut self, who: Who) -> bool {
+    fn wrote(&mut self, who: Who, text: &str) -> bool {
         let until = Instant::now() + PATIENCE;
         let Some(number) = self.current.get(&who).copied() else {
             return false;
         };
+        // A terminal says its input before the program does.
+        let echoed = self.model.program(who) == Some(Program::Cat) && self.model.terminal(who);
+        let count = 1 + usize::from(echoed);
         while Instant::now() < until {
-            if self.fifos[number].1.text().contains("ready") {
+            if self.fifos[number].1.text().matches(text).count() >= count {
                 return true;
             }
             std::thread::sleep(Duration::from_millis(5));

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::accepted::{self, NotCalled};
 use crate::script::{Program, Setup, Step, Who};
 
 /// Where a process is.
@@ -106,6 +107,13 @@ impl Model {
         self.processes.get(&who).map(|process| process.program)
     }
 
+    /// Whether a process has a terminal.
+    pub fn terminal(&self, who: Who) -> bool {
+        self.processes
+            .get(&who)
+            .is_some_and(|process| process.terminal)
+    }
+
     /// How often it has ended so far.
     pub fn exits(&self, who: Who) -> usize {
         self.exits.get(&who).copied().unwrap_or(0)
@@ -143,20 +151,20 @@ impl Model {
         }
     }
 
-    /// Why a call is not made: one runtime does not survive it.
-    pub fn harmful(&self, step: Step) -> Option<&'static str> {
+    /// The reason for which a call is not made.
+    pub fn harmful(&self, step: Step) -> Option<&'static NotCalled> {
         match step {
             Step::Start(who @ Who::Exec(_)) if self.processes.get(&who)?.start_failed => {
-                Some("a second start of an exec that failed to start ends runc.v2's shim")
+                Some(&accepted::START_AGAIN)
             }
             Step::Start(who @ Who::Exec(_)) if self.life(who)? == Life::Running => {
-                Some("a start of an exec that runs makes runc.v2's shim end at init's end")
-            }
-            Step::CloseIo(who @ Who::Exec(_)) if self.life(who)? == Life::Created => {
-                Some("runc.v2 forgets a CloseIO that comes before an exec's start")
+                Some(&accepted::START_OF_RUNNING)
             }
             Step::CloseIo(who) if self.processes.get(&who)?.terminal => {
-                Some("runc.v2 hangs a terminal up when its input ends")
+                Some(&accepted::CLOSE_TERMINAL)
+            }
+            Step::CloseIo(who @ Who::Exec(_)) if self.life(who)? == Life::Created => {
+                Some(&accepted::CLOSE_EARLY)
             }
             _ => None,
         }

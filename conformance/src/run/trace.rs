@@ -1,5 +1,6 @@
 //! What was seen of a script.
 
+use crate::accepted::NotCalled;
 use crate::api::Event;
 use crate::script::Step;
 
@@ -10,6 +11,8 @@ pub struct Record {
     pub step: Step,
     /// The situation in which it was made.
     pub before: String,
+    /// What it is, if it was not made.
+    pub not_called: Option<&'static NotCalled>,
     /// `ok …`, or the name of the error's code.
     pub answer: String,
     /// The error's text, which is not compared.
@@ -38,8 +41,8 @@ impl Trace {
     }
 }
 
-/// Texts of events, in their order but for exits of execs that follow each other directly: those of
-/// processes that end together have none.
+/// Texts of events, in their order but for exits of execs and thaws that follow each other directly: what
+/// happens together has none. The thaw is put first.
 pub fn canonical(
     events: &[Event],
     id: &str,
@@ -73,11 +76,13 @@ pub fn canonical(
             }
             _ => {}
         }
-        let exec_exit = event.topic == "/tasks/exit" && event.process != id;
-        texts.push((exec_exit, text));
+        // Execs that a thaw lets end do so beside what is told of it.
+        let beside = event.topic == "/tasks/resumed"
+            || (event.topic == "/tasks/exit" && event.process != id);
+        texts.push((beside, text));
     }
     for group in texts.chunk_by_mut(|a, b| a.0 && b.0) {
-        group.sort();
+        group.sort_by_key(|(_, text)| (text.starts_with("/tasks/exit"), text.clone()));
     }
     (texts.into_iter().map(|(_, text)| text).collect(), late)
 }

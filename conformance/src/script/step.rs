@@ -18,6 +18,16 @@ pub enum Program {
 }
 
 impl Program {
+    /// What it writes once it does what it does. Until then a signal meets one run at another point than
+    /// the other.
+    pub fn ready(self) -> Option<&'static str> {
+        match self {
+            Self::Trap => Some("ready"),
+            Self::Cat => Some(super::INPUT),
+            Self::Sleep | Self::Quick | Self::Missing => None,
+        }
+    }
+
     /// Its arguments.
     pub fn args(self) -> Vec<&'static str> {
         // Not `sleep`: a sleep that CRIU interrupts ends.

@@ -4,11 +4,11 @@ use std::fs;
 use std::path::Path;
 
 use crate::image::reference;
-use crate::rootfs::Tree;
+use crate::rootfs::{OLD_SUITE, SUITE, Tree};
 use crate::{Error, Result};
 
 /// Which containerd nodes run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Containerd {
     /// 2.x, as in the release that nodes are made of.
     #[default]
@@ -23,6 +23,14 @@ pub enum Containerd {
 const PROGRAMS: [&str; 3] = ["containerd", "containerd-shim-runc-v2", "ctr"];
 
 impl Containerd {
+    /// The Debian release that it comes from.
+    pub fn release(self) -> &'static str {
+        match self {
+            Self::V2 => SUITE,
+            Self::V1_7 => OLD_SUITE,
+        }
+    }
+
     /// Makes what is needed for it, if it is not there yet.
     pub(crate) fn ensure(self) -> Result<()> {
         match self {

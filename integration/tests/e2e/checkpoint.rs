@@ -256,6 +256,18 @@ fn cri(testbed: &Testbed) -> Result<()> {
     expect::contains("facts", &a.sh(facts)?, &wanted)?;
     let layer = a.sh("tar -xOf /srv/cri.tar rootfs-diff.tar | tar -tz")?;
     expect::contains("root layer", &layer, &["count"])?;
+    // Debian has checkpointctl, and no package of crictl.
+    let shown = a.sh("checkpointctl show /srv/cri.tar
+         checkpointctl inspect --metadata --sockets --ps-tree /srv/cri.tar")?;
+    let wanted = [
+        "io.containerd.mycedrive.v2",
+        "localhost/busybox:1",
+        "Root FS diff size",
+        "Pod name: web",
+        "Kubernetes namespace: shop",
+        "[1]  sh",
+    ];
+    expect::contains("checkpointctl", &shown, &wanted)?;
     let before: u64 = count()?.parse()?;
     expect::soon("it goes on", 5, || Ok(count()?.parse::<u64>()? > before))
 }

@@ -22,6 +22,26 @@ fn execs_that_end_together_have_no_order_and_init_is_last() {
 }
 
 #[test]
+fn a_thaw_comes_before_the_ends_that_it_lets_be() {
+    let events = [
+        event("/tasks/paused", ""),
+        event("/tasks/exit", "e1"),
+        event("/tasks/resumed", ""),
+        event("/tasks/exit", "c"),
+    ];
+    let (texts, _) = canonical(&events, "c", |_| String::new());
+    assert_eq!(
+        texts,
+        [
+            "/tasks/paused",
+            "/tasks/resumed",
+            "/tasks/exit e1",
+            "/tasks/exit init"
+        ]
+    );
+}
+
+#[test]
 fn what_comes_after_the_removal_is_late_until_the_next_task() {
     let events = [
         event("/tasks/delete", ""),
