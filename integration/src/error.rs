@@ -90,6 +90,11 @@ pub enum Error {
         /// What is known about the reason; may be empty.
         detail: String,
     },
+    /// Another program has a testbed of that name.
+    #[error(
+        "testbed `{0}` is in use by another program on this machine; wait until that has ended"
+    )]
+    InUse(String),
     /// Nothing of that name is here.
     #[error("there is no {kind} `{name}`; {hint}")]
     Unknown {

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::{Flock, FlockArg};
+
 use crate::node::Plan;
 use crate::rootfs::{Tree, lock, remove_tree};
 use crate::{Containerd, Error, Images, Node, NodeKind, Result, cgroup, host, image, network};
@@ -52,10 +54,13 @@ pub struct Testbed {
     name: String,
     nodes: Vec<Node>,
     owned: bool,
+    /// Held by the program that made it, as long as it lives.
+    used: Option<Flock<fs::File>>,
 }
 
 impl Testbed {
-    /// Makes a testbed, after removing what an earlier one of its name left.
+    /// Makes a testbed, after removing what an earlier one of its name left. Refuses while the program
+    /// that made the earlier one still runs and has not kept it.
     ///
     /// The first time on a machine this installs tools and makes root file systems, which takes a few
     /// minutes; later it takes a few seconds.
@@ -65,6 +70,7 @@ impl Testbed {
             return Err(Error::Privilege(reason));
         }
         let _lock = lock_name(&options.name)?;
+        let used = use_name(&options.name)?;
         host::install_tools()?;
         remove_all(&options.name)?;
         let lower = Tree::Node.ensure()?;
@@ -79,6 +85,7 @@ impl Testbed {
             name: options.name.clone(),
             nodes: Vec::new(),
             owned: false,
+            used: Some(used),
         };
         let made = testbed
             .make_nodes(options, &lower)
@@ -178,6 +185,7 @@ impl Testbed {
             name: name.to_owned(),
             nodes,
             owned: false,
+            used: None,
         })
     }
 
@@ -225,6 +233,7 @@ impl Testbed {
     /// Lets the nodes run on when this is dropped.
     pub fn keep(mut self) {
         self.owned = false;
+        self.used = None;
     }
 
     /// Its name.
@@ -290,7 +299,14 @@ fn state_file(name: &str) -> PathBuf {
 }
 
 /// Keeps others from starting or removing a testbed of this name at the same time.
-fn lock_name(name: &str) -> Result<nix::fcntl::Flock<fs::File>> {
+fn lock_name(name: &str) -> Result<Flock<fs::File>> {
     fs::create_dir_all(RUN).map_err(Error::file("make", RUN))?;
     lock(&Path::new(RUN).join(format!("{name}.lock")))
+}
+
+/// Says that a program uses the testbed of this name, unless another one does.
+fn use_name(name: &str) -> Result<Flock<fs::File>> {
+    let path = Path::new(RUN).join(format!("{name}.used"));
+    let file = fs::File::create(&path).map_err(Error::file("make", &path))?;
+    Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| Error::InUse(name.to_owned()))
 }

@@ -102,6 +102,11 @@ fn clears_what_a_killed_run_left(testbed: &Testbed) -> Result<()> {
             .handler("runc")
             .container("main", "busybox", &[]),
     )?;
+    let again = Testbed::start(&options).map(Testbed::keep);
+    ensure!(
+        again.is_err_and(|error| error.to_string().contains("in use")) && node.alive(),
+        "a testbed in use was made again"
+    );
     // As if the harness had been killed: nothing is removed.
     left.keep();
     ensure!(node.alive(), "the node did not run on");
