@@ -228,7 +228,10 @@ impl Migration {
             State::RolledBack { reason } => (Phase::RolledBack, reason.clone()),
         };
         self.handle.phase(phase, message);
-        self.handle.event(state.name(), String::new());
+        // That one is noted with the moment at which it happened.
+        if *state != State::Frozen {
+            self.handle.event(state.name(), String::new());
+        }
         if state.is_final() || *state == State::Held {
             self.handle.save();
         }
