@@ -14,11 +14,17 @@
 //! descriptor that is not to be had ends that process, and with it the restore: CRIU would make
 //! another connection instead, without what was in the old one.
 //!
+//! It is also where a CRIU that was started before the freeze waits for it: if `MYCEDRIVE_GATE` names
+//! a pipe, a dump goes on only after a line came out of it, with the inodes in place of those of
+//! `MYCEDRIVE_UNIX_INODES`. A pipe that ends without one, as of a shim that died, ends the dump, which
+//! has touched nothing so far. `MYCEDRIVE_AT_GATE` names a pipe that is told when CRIU has come so far.
+//!
 //! It is compiled into the shim (`shim/engine/build.rs`) and asks for no version of any C library:
 //! the few functions that it calls are those of the program that loads it.
 
 #![no_std]
 
+use core::cell::UnsafeCell;
 use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use core::mem::{size_of, zeroed};
 
@@ -28,6 +34,12 @@ const VERSION: c_uint = 2 << 8;
 const ENOTSUP: c_int = 95;
 /// Inodes of the sockets that are answered for, with commas between them.
 const INODES: &CStr = c"MYCEDRIVE_UNIX_INODES";
+/// Path of the pipe out of which the line comes.
+const GATE: &CStr = c"MYCEDRIVE_GATE";
+/// Path of the pipe into which a byte goes.
+const AT_GATE: &CStr = c"MYCEDRIVE_AT_GATE";
+/// CRIU's number for a dump (`CR_PLUGIN_STAGE__DUMP`).
+const DUMP: c_int = 0;
 /// The abstract address without its leading zero.
 const ENDS: &CStr = c"MYCEDRIVE_UNIX_ENDS";
 
@@ -37,6 +49,9 @@ const SOCK_CLOEXEC: c_int = 0o2_000_000;
 const SOL_SOCKET: c_int = 1;
 const SCM_RIGHTS: c_int = 1;
 const MSG_NOSIGNAL: c_int = 0x4000;
+const O_RDONLY: c_int = 0;
+const O_WRONLY: c_int = 1;
+const O_CLOEXEC: c_int = 0o2_000_000;
 /// CRIU's number of the level of errors.
 const LOG_ERROR: c_uint = 1;
 
@@ -59,7 +74,7 @@ unsafe impl Sync for Descriptor {}
 #[unsafe(no_mangle)]
 pub static CR_PLUGIN_DESC: Descriptor = Descriptor {
     name: c"mycedrive".as_ptr(),
-    init: None,
+    init: Some(init),
     exit: None,
     version: VERSION,
     hook_count: 2,
@@ -103,6 +118,9 @@ struct Control {
 // SAFETY: the declarations are those of the manual pages.
 unsafe extern "C" {
     fn getenv(name: *const c_char) -> *const c_char;
+    fn open(path: *const c_char, flags: c_int, ...) -> c_int;
+    fn read(fd: c_int, bytes: *mut c_void, length: usize) -> isize;
+    fn write(fd: c_int, bytes: *const c_void, length: usize) -> isize;
     fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
     fn connect(fd: c_int, address: *const c_void, length: u32) -> c_int;
     fn send(fd: c_int, bytes: *const c_void, length: usize, flags: c_int) -> isize;
@@ -112,9 +130,92 @@ unsafe extern "C" {
     fn _exit(code: c_int) -> !;
 }
 
+/// Longest line that may come out of the gate.
+const LONGEST: usize = 1 << 16;
+
+/// What came out of the gate.
+struct Line {
+    bytes: [u8; LONGEST],
+    /// Without the end of the line; `None` before there is one.
+    length: Option<usize>,
+}
+
+struct Shared(UnsafeCell<Line>);
+
+// SAFETY: CRIU calls plugins from one thread.
+unsafe impl Sync for Shared {}
+
+static LINE: Shared = Shared(UnsafeCell::new(Line {
+    bytes: [0; LONGEST],
+    length: None,
+}));
+
+/// CRIU has loaded the plugin, and has not looked at any process yet.
+extern "C" fn init(stage: c_int) -> c_int {
+    let (Some(gate), Some(at_gate)) = (variable(GATE), variable(AT_GATE)) else {
+        return 0;
+    };
+    if stage != DUMP {
+        return 0;
+    }
+    // SAFETY: nothing else has a reference to it, see there.
+    let line = unsafe { &mut *LINE.0.get() };
+    match pass(gate, at_gate, line) {
+        Ok(()) => 0,
+        Err(problem) => {
+            say(problem, 0);
+            -1
+        }
+    }
+}
+
+fn pass(gate: &CStr, at_gate: &CStr, line: &mut Line) -> Result<(), &'static CStr> {
+    // SAFETY: the path ends with a zero.
+    let told = unsafe { open(at_gate.as_ptr(), O_WRONLY | O_CLOEXEC) };
+    // SAFETY: one byte is written. A descriptor that is none is an error of these two.
+    unsafe {
+        write(told, c"1".as_ptr().cast(), 1);
+        close(told);
+    }
+    // SAFETY: the path ends with a zero.
+    let fd = unsafe { open(gate.as_ptr(), O_RDONLY | O_CLOEXEC) };
+    if fd < 0 {
+        return Err(c"Error (mycedrive): gate %u: the shim is gone\n");
+    }
+    let mut length = 0;
+    let ended = loop {
+        let Some(rest) = line.bytes.get_mut(length..).filter(|rest| !rest.is_empty()) else {
+            break Err(c"Error (mycedrive): gate %u: the line is too long\n");
+        };
+        // SAFETY: that many bytes may be written there.
+        let count = unsafe { read(fd, rest.as_mut_ptr().cast(), rest.len()) };
+        if count <= 0 {
+            break Err(c"Error (mycedrive): gate %u: it was not opened\n");
+        }
+        length += count as usize;
+        if line.bytes.get(length - 1) == Some(&b'\n') {
+            line.length = Some(length - 1);
+            break Ok(());
+        }
+    };
+    // SAFETY: opened above.
+    unsafe { close(fd) };
+    ended
+}
+
+/// The sockets that the shim answers for.
+fn inodes() -> Option<&'static [u8]> {
+    // SAFETY: `init`, which writes it, has returned.
+    let line = unsafe { &*LINE.0.get() };
+    match line.length {
+        Some(length) => line.bytes.get(..length),
+        None => variable(INODES).map(CStr::to_bytes),
+    }
+}
+
 /// Whether the shim answers for this socket.
 extern "C" fn dump_unix_sk(_fd: c_int, inode: c_int) -> c_int {
-    match variable(INODES) {
+    match inodes() {
         Some(list) if lists(list, inode as u32) => 0,
         _ => -ENOTSUP,
     }
@@ -123,7 +224,7 @@ extern "C" fn dump_unix_sk(_fd: c_int, inode: c_int) -> c_int {
 /// A descriptor of this socket.
 extern "C" fn restore_unix_sk(inode: c_int) -> c_int {
     let fetched = match variable(ENDS) {
-        Some(name) => fetch(name, inode as u32),
+        Some(name) => fetch(name.to_bytes(), inode as u32),
         None => Err(c"Error (mycedrive): socket %u: MYCEDRIVE_UNIX_ENDS is not set\n"),
     };
     match fetched {
@@ -192,14 +293,14 @@ fn ask(connection: c_int, inode: u32) -> Result<c_int, &'static CStr> {
 }
 
 /// The value of an environment variable.
-fn variable(name: &CStr) -> Option<&'static [u8]> {
+fn variable(name: &CStr) -> Option<&'static CStr> {
     // SAFETY: the name ends with a zero. Nobody changes the environment of a running CRIU.
     let value = unsafe { getenv(name.as_ptr()) };
     if value.is_null() {
         return None;
     }
     // SAFETY: a variable's value ends with a zero and stays where it is.
-    Some(unsafe { CStr::from_ptr(value) }.to_bytes())
+    Some(unsafe { CStr::from_ptr(value) })
 }
 
 /// Whether a number is in a list with commas.

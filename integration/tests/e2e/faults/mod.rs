@@ -11,6 +11,7 @@ mod programs;
 mod restarts;
 mod table;
 mod vfork;
+mod waiting;
 
 use crate::world::Scenario;
 
@@ -19,6 +20,7 @@ pub fn all() -> Vec<Scenario> {
         matrix::all(),
         restarts::all(),
         vfork::all(),
+        waiting::all(),
         link::all(),
         disk::all(),
         programs::all(),

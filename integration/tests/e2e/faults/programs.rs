@@ -57,16 +57,17 @@ fn killed(testbed: &Testbed, on: &str, program: &str) -> Result<()> {
     end_client(before.client, true)
 }
 
-/// Kills a program's dump or restore as soon as it is there. Looking and killing is one shell
-/// loop in the node: it must be quick.
+/// Kills a program's dump or restore as soon as it is there, and those that are started in its place.
+/// Looking and killing is one shell loop in the node: it must be quick.
 fn kill_when_seen(node: &Node, program: &str) -> Result<bool> {
     let pattern = match program {
-        "criu" => "^criu swrk",
+        "criu" => "^criu( swrk|: )",
         _ => "^(/usr/sbin/)?runc .*(checkpoint|restore) ",
     };
     let script = format!(
-        "i=0; while [ $i -lt 3000 ]; do pkill -KILL -f '{pattern}' && echo hit && exit 0; \
-         i=$((i+1)); done; echo missed"
+        "i=0; hit=missed; while [ $i -lt 3000 ]; do \
+         if pkill -KILL -f '{pattern}'; then \
+         [ $hit = missed ] && i=2700; hit=hit; fi; i=$((i+1)); done; echo $hit"
     );
     Ok(node.sh(&script)? == "hit")
 }

@@ -16,6 +16,7 @@ mod checkpoint;
 mod config;
 mod descriptors;
 pub(crate) mod ends;
+mod gate;
 pub(crate) mod ipc;
 pub(crate) mod log;
 mod obstacles;
@@ -26,11 +27,14 @@ pub(crate) mod runtime;
 mod stopped;
 mod version;
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::OnceCell;
+
+use self::gate::Waiting;
 
 use crate::{
     Capabilities, Checkpoint, Engine, EngineError, EngineKind, Member, Restore, Restored, Runner,
@@ -44,6 +48,8 @@ pub const CONFIG_ANNOTATION: &str = "org.criu.config";
 pub struct Criu {
     runner: Arc<dyn Runner>,
     version: OnceCell<String>,
+    /// Dumps that were begun, by container id.
+    begun: Mutex<HashMap<String, Waiting>>,
 }
 
 impl Criu {
@@ -52,7 +58,12 @@ impl Criu {
         Self {
             runner,
             version: OnceCell::new(),
+            begun: Mutex::default(),
         }
+    }
+
+    fn begun(&self) -> MutexGuard<'_, HashMap<String, Waiting>> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -105,8 +116,21 @@ impl Engine for Criu {
         Ok(found)
     }
 
+    async fn begin(&self, checkpoint: &Checkpoint) -> Result<(), EngineError> {
+        self.forget(&checkpoint.target);
+        let waiting = checkpoint::begin(&*self.runner, checkpoint).await?;
+        self.begun().insert(checkpoint.target.id.clone(), waiting);
+        Ok(())
+    }
+
+    fn forget(&self, target: &Target) {
+        self.begun().remove(&target.id);
+    }
+
     async fn checkpoint(&self, checkpoint: Checkpoint) -> Result<(), EngineError> {
-        checkpoint::checkpoint(&*self.runner, checkpoint).await
+        let begun = self.begun().remove(&checkpoint.target.id);
+        let begun = begun.filter(|waiting| waiting.is_for(&checkpoint.image_dir));
+        checkpoint::checkpoint(&*self.runner, checkpoint, begun).await
     }
 
     async fn restore(&self, restore: Restore) -> Result<Restored, EngineError> {

@@ -22,6 +22,8 @@ const LIBRARY: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/criu_plugin"));
 /// What the plugin reads, see there.
 const INODES: &str = "MYCEDRIVE_UNIX_INODES";
 const ENDS: &str = "MYCEDRIVE_UNIX_ENDS";
+const GATE: &str = "MYCEDRIVE_GATE";
+const AT_GATE: &str = "MYCEDRIVE_AT_GATE";
 /// Where CRIU looks when neither an option nor this says otherwise.
 const CRIU_LIBS_DIR: &str = "CRIU_LIBS_DIR";
 const USUAL: &str = "/usr/lib/criu";
@@ -119,9 +121,21 @@ fn default_directory(help: &str) -> Option<PathBuf> {
 /// At a dump: the plugin answers for these sockets.
 pub(super) fn answer_for(command: &mut Command, inodes: &[u32]) {
     if !inodes.is_empty() {
-        let all: Vec<String> = inodes.iter().map(u32::to_string).collect();
-        command.env(INODES, all.join(","));
+        command.env(INODES, list(inodes));
     }
+}
+
+/// As the plugin reads it.
+pub(super) fn list(inodes: &[u32]) -> String {
+    let all: Vec<String> = inodes.iter().map(u32::to_string).collect();
+    all.join(",")
+}
+
+/// At a dump: the plugin waits for a line out of one of these pipes, after it has written into the
+/// other one. Both are this process's.
+pub(super) fn wait_at(command: &mut Command, gate: &impl AsRawFd, at_gate: &impl AsRawFd) {
+    let path = |fd: &dyn AsRawFd| format!("/proc/{}/fd/{}", std::process::id(), fd.as_raw_fd());
+    command.env(GATE, path(gate)).env(AT_GATE, path(at_gate));
 }
 
 /// At a restore: the plugin fetches its sockets there.

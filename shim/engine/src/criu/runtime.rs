@@ -51,7 +51,7 @@ pub(crate) fn shared_flags(command: &mut Command, target: &Target, image: &Path,
 /// its own). Returns the paths of the engine's log, called `name`, and of the runtime's.
 pub(crate) fn logs(work: &Path, name: &str) -> Result<(PathBuf, PathBuf), EngineError> {
     private_directory(work)?;
-    let logs = (work.join(name), work.join("runtime.log"));
+    let logs = log_paths(work, name);
     for log in [&logs.0, &logs.1] {
         match fs::remove_file(log) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -61,6 +61,14 @@ pub(crate) fn logs(work: &Path, name: &str) -> Result<(PathBuf, PathBuf), Engine
         }
     }
     Ok(logs)
+}
+
+/// The log of a dump.
+pub(super) const DUMP_LOG: &str = "dump.log";
+
+/// Paths of the engine's log, called `name`, and of the runtime's.
+pub(super) fn log_paths(work: &Path, name: &str) -> (PathBuf, PathBuf) {
+    (work.join(name), work.join("runtime.log"))
 }
 
 /// Makes a directory that only root can enter, and those above it.

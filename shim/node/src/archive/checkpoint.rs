@@ -157,7 +157,7 @@ impl Task<'_> {
 
         let limit = self.app.config.migration.step_timeout;
         let since = std::time::Instant::now();
-        if let Err(error) = self.shim.freeze(&self.id, false, limit).await {
+        if let Err(error) = self.shim.freeze(&self.id, false, &self.images, limit).await {
             // It may be frozen nevertheless, if the answer was late.
             resume(self.app, &self.shim, &self.id).await;
             return Err(error);

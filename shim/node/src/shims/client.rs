@@ -112,16 +112,19 @@ impl Shim {
             .map(|reply| reply.frozen_milliseconds)
     }
 
-    /// Source: lock the network, freeze every container at one moment.
+    /// Source: lock the network, freeze every container at one moment. What writes images below
+    /// `images` starts before.
     pub async fn freeze(
         &self,
         migration: &str,
         keep_connections: bool,
+        images: &Path,
         limit: Duration,
     ) -> Result<FreezeReply> {
         let request = FreezeRequest {
             migration_id: migration.to_owned(),
             keep_connections,
+            image_dir: images.display().to_string(),
             ..FreezeRequest::default()
         };
         call!(self, limit, "Freeze", freeze, request)

@@ -92,7 +92,9 @@ async fn errors_say_which_call_failed_and_slow_calls_end() {
         refused.contains("sandbox a: Run: not in migration m1"),
         "{refused}"
     );
-    let slow = shim.freeze("m1", true, Duration::from_millis(100)).await;
+    let slow = shim
+        .freeze("m1", true, Path::new("/i"), Duration::from_millis(100))
+        .await;
     let slow = slow.unwrap_err().to_string();
     assert!(
         slow.contains("Freeze") && slow.contains("no answer"),

@@ -57,7 +57,7 @@ async fn terminated(app: &Shared, sandbox: &str) -> Result<Parked> {
     let limit = app.config.migration.step_timeout;
     let made = async {
         let images = parked::images_to_write(app, &id)?;
-        let frozen = shim.freeze(&id, false, limit).await?;
+        let frozen = shim.freeze(&id, false, &images, limit).await?;
         handle.event_at("frozen", String::new(), frozen.frozen_at_ns);
         let dumped = shim.dump(&id, &images, limit).await?;
         handle.event("dumped", format!("{} ms", dumped.milliseconds));

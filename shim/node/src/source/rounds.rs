@@ -183,7 +183,7 @@ async fn freeze_and_send(
     files::make_private_dir(&folder)?;
     route::prepare(app, migration).await;
     let frozen = shim
-        .freeze(&details.id, details.keep_connections, limit)
+        .freeze(&details.id, details.keep_connections, &folder, limit)
         .await?;
     migration.apply(Event::Frozen)?;
     migration

@@ -1,7 +1,7 @@
 //! The shim's side of a migration.
 //!
 //! - [`Situation`] is what a pod remembers: the part that it plays ([`state`]). The steps that
-//!   the node daemon asks for are in [`source`] (freeze, dump, resume, discard) and
+//!   the node daemon asks for are in [`source`] (freeze, resume, discard), [`dump`] and
 //!   [`destination`] (adopt, restore, run, abort), which makes all containers in [`restoring`];
 //!   [`service()`] offers them over ttrpc.
 //! - [`start`] is what the Task API asks: whether a container waits, what became of it, where a
@@ -19,6 +19,7 @@ mod confinement;
 mod daemon;
 mod describe;
 mod destination;
+mod dump;
 mod groups;
 pub mod left;
 mod local;
@@ -36,7 +37,7 @@ mod state;
 mod stopped;
 mod volume;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
@@ -73,6 +74,8 @@ pub struct Situation {
     freezing: AtomicBool,
     /// The daemon parks the pod.
     parking: AtomicBool,
+    /// Ids of the containers whose dumps were begun; see [`dump`].
+    begun: Mutex<HashSet<String>>,
     /// Signals for containers that stand still, by container id; see [`signals`].
     signals: Mutex<HashMap<String, u32>>,
 }
@@ -88,6 +91,7 @@ impl Default for Situation {
             state: Mutex::default(),
             freezing: AtomicBool::new(false),
             parking: AtomicBool::new(false),
+            begun: Mutex::default(),
             signals: Mutex::default(),
         }
     }

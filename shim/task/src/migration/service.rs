@@ -68,10 +68,11 @@ impl shim_ttrpc::Pod for Service {
         _context: &TtrpcContext,
         request: FreezeRequest,
     ) -> ttrpc::Result<FreezeReply> {
+        let images = (!request.image_dir.is_empty()).then(|| request.image_dir.into());
         let freeze = self
             .0
             .clone()
-            .freeze(request.migration_id, request.keep_connections);
+            .freeze(request.migration_id, request.keep_connections, images);
         Ok(FreezeReply {
             frozen_at_ns: to_the_end(freeze).await?,
             ..FreezeReply::default()

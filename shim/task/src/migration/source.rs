@@ -1,20 +1,19 @@
-//! The steps of a pod that leaves this node.
+//! The steps of a pod that leaves this node, but for the dump.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use mycedrive_engine::{Checkpoint, Purpose, freezer};
+use mycedrive_engine::freezer;
 use mycedrive_handover::fault::FaultPoint;
 use mycedrive_proto::shim::DescribeReply;
-use tokio::task::JoinSet;
 use tracing::{info, warn};
 
-use super::groups::{by_engine, connections, freezers, members, suspends, thaw_states, wait_empty};
+use super::dump::Begun;
+use super::groups::{by_engine, connections, freezers, suspends, thaw_states, wait_empty};
 use super::state::{Check, Dumped, Migration, Resumed, Source, SourceStage};
-use super::{Migrator, blocking, hit, left, log_directory, plain_name, target};
+use super::{Migrator, blocking, hit, left, plain_name, target};
 use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::pod::Pod;
@@ -25,8 +24,14 @@ use crate::volumes;
 const EXEC_PATIENCE: Duration = Duration::from_secs(2);
 
 impl Migrator {
-    /// Locks the network and freezes all containers. Returns when the last one stood still.
-    pub(super) async fn freeze(self: Arc<Self>, id: String, keep: bool) -> Result<u64> {
+    /// Locks the network and freezes all containers. Returns when the last one stood still. What
+    /// writes images below `images` starts before.
+    pub(super) async fn freeze(
+        self: Arc<Self>,
+        id: String,
+        keep: bool,
+        images: Option<PathBuf>,
+    ) -> Result<u64> {
         let _step = self.pod.migration.step.lock().await;
         let check = self.state().check_freeze(&id)?;
         if check == Check::Done {
@@ -46,6 +51,10 @@ impl Migrator {
             Vec::new()
         };
         let described = self.describe().await?;
+        let begun = match &images {
+            Some(images) => self.begin_dumps(&id, images, &containers, keep).await?,
+            None => Begun::none(&self.pod),
+        };
 
         // From here on no exec starts. Those that run are let finish.
         for (index, container) in containers.iter().enumerate() {
@@ -84,13 +93,14 @@ impl Migrator {
             came: None,
             parked: false,
         });
+        begun.keep();
         info!(migration = %id, containers = containers.len(), "frozen");
         hit(FaultPoint::ShimSourceAfterFreeze).await?;
         Ok(frozen_at_ns)
     }
 
     /// Notes what is to be done should this shim die now; see [`left`].
-    fn note_left(
+    pub(super) fn note_left(
         &self,
         id: &str,
         keep: bool,
@@ -160,69 +170,6 @@ impl Migrator {
         stopped
     }
 
-    /// Writes the images below `image_dir`. Everything stays frozen.
-    pub(super) async fn dump(self: Arc<Self>, id: String, image_dir: PathBuf) -> Result<Dumped> {
-        let _step = self.pod.migration.step.lock().await;
-        let check = self.state().check_dump(&id)?;
-        let (keep, frozen_at_ns) = match &*self.state() {
-            Migration::Source(source) if check == Check::Done => return Ok(source.dump.clone()),
-            Migration::Source(source) => (source.keep_connections, source.frozen_at_ns),
-            _ => (false, 0),
-        };
-        hit(FaultPoint::ShimSourceBeforeDump).await?;
-        let begin = Instant::now();
-        let mut dumps = JoinSet::new();
-        let mut names = Vec::new();
-        let frozen = self.frozen();
-        let pod = members(&frozen);
-        for container in &frozen {
-            let image = image_dir.join(plain_name(&container.name)?);
-            remove_directory(&image)?;
-            let checkpoint = Checkpoint {
-                target: target(container),
-                pid: container.init.pid(),
-                image_dir: image,
-                work_dir: log_directory(&id, &container.name),
-                purpose: Purpose::Migration,
-                connections: connections(keep),
-                pod: pod.clone(),
-            };
-            names.push(container.name.clone());
-            let engine = container.engine()?;
-            dumps.spawn(async move { engine.checkpoint(checkpoint).await });
-        }
-        // All of them end before an error is returned: nothing may go on behind it.
-        let mut result = Ok(());
-        while let Some(dumped) = dumps.join_next().await {
-            let dumped = dumped
-                .map_err(|error| Error::Unavailable(format!("a dump was cut short: {error}")))
-                .and_then(|dumped| Ok(dumped?));
-            if result.is_ok() {
-                result = dumped;
-            }
-        }
-        result?;
-        if suspends(&frozen)?.is_some() {
-            let described = self.describe().await?;
-            let images = Some(image_dir.as_path());
-            let noted = self.note_left(&id, keep, frozen_at_ns, described, &frozen, images);
-            if let Err(error) = noted {
-                warn!(migration = %id, %error, "the pod is lost if this shim dies and it does not arrive");
-            }
-        }
-        let dumped = Dumped {
-            containers: names,
-            milliseconds: begin.elapsed().as_millis() as u64,
-        };
-        if let Migration::Source(source) = &mut *self.state() {
-            source.stage = SourceStage::Dumped;
-            source.dump = dumped.clone();
-        }
-        info!(migration = %id, milliseconds = dumped.milliseconds, "dumped");
-        hit(FaultPoint::ShimSourceAfterDump).await?;
-        Ok(dumped)
-    }
-
     /// Undoes the freeze: the pod goes on here. Unless its engine cannot let it go on, and there
     /// are images of it.
     pub(super) async fn resume(self: Arc<Self>, id: String) -> Result<Resumed> {
@@ -248,6 +195,7 @@ impl Migrator {
             return Ok(Resumed::OnlyImage { why, frozen_at_ns });
         }
         let freezers = freezers(&containers)?;
+        self.forget_dumps();
         // Nobody but this shim may look after processes that run.
         left::remove(self.sandbox());
         // Processes first: a packet that comes through must find somebody who answers.
@@ -353,7 +301,7 @@ impl Migrator {
         Ok(running)
     }
 
-    fn frozen(&self) -> Vec<Arc<Container>> {
+    pub(super) fn frozen(&self) -> Vec<Arc<Container>> {
         let mut frozen = self.apps();
         frozen.retain(|container| {
             container.init.state() == State::Frozen && container.init.pid() != 0
@@ -412,15 +360,6 @@ impl<'a> Freezing<'a> {
 impl Drop for Freezing<'_> {
     fn drop(&mut self) {
         self.0.store(false, Ordering::SeqCst);
-    }
-}
-
-fn remove_directory(path: &Path) -> Result<()> {
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::path("remove", path)(error))
-        }
-        _ => Ok(()),
     }
 }
 

@@ -43,8 +43,11 @@ async fn the_plugin_answers_for_what_it_is_told() {
         .unwrap();
     let plugin = load(&plugins.directory().unwrap().join("mycedrive.so"));
     assert_eq!((plugin.version, plugin.max_hooks), (0x200, 2));
-    assert!(!plugin.name.is_null() && plugin.init.is_none() && plugin.exit.is_none());
+    assert!(!plugin.name.is_null() && plugin.exit.is_none());
+    let init = plugin.init.unwrap();
     let answer = |inode: u32| (plugin.dump_unix_sk)(3, inode as c_int);
+    // Nothing to wait for.
+    assert_eq!(init(DUMP), 0);
     assert_eq!(answer(7), -libc::ENOTSUP);
     // SAFETY: no other test of this program reads or changes the environment through the C library.
     unsafe { env::set_var(INODES, "7,4294967295,80") };
@@ -54,6 +57,8 @@ async fn the_plugin_answers_for_what_it_is_told() {
     for inode in [0, 8, 70, 74] {
         assert_eq!(answer(inode), -libc::ENOTSUP, "{inode}");
     }
+    gate(init);
+    assert_eq!((answer(12), answer(13), answer(7)), (0, 0, -libc::ENOTSUP));
     let directory = plugins.directory().unwrap().to_owned();
     drop(plugins);
     assert!(!directory.exists());
@@ -118,4 +123,43 @@ fn the_plugin_asks_for_no_version() {
     assert!(names.iter().any(|name| name == "getenv"), "{names:?}");
     let text = String::from_utf8_lossy(LIBRARY);
     assert!(!text.contains("GLIBC_") && !text.contains("libc.so"));
+}
+
+/// `CR_PLUGIN_STAGE__DUMP` and `CR_PLUGIN_STAGE__RESTORE`.
+const DUMP: c_int = 0;
+const RESTORE: c_int = 2;
+
+/// A gate that is closed for good, and one that is opened.
+fn gate(init: extern "C" fn(c_int) -> c_int) {
+    let mut command = Command::new("true");
+    let pipes = || (io::pipe().unwrap(), io::pipe().unwrap());
+    let at = |command: &mut Command, gate: &io::PipeReader, at_gate: &io::PipeWriter| {
+        wait_at(command, gate, at_gate);
+        for (name, value) in command.get_envs() {
+            // SAFETY: as above.
+            unsafe { env::set_var(name, value.unwrap()) };
+        }
+    };
+    let ((gate, open), (mut arrived, arriving)) = pipes();
+    at(&mut command, &gate, &arriving);
+    assert_eq!(init(RESTORE), 0);
+    drop(open);
+    assert_eq!(init(DUMP), -1);
+    let mut told = [0];
+    io::Read::read_exact(&mut arrived, &mut told).unwrap();
+
+    let ((gate, mut open), (mut arrived, arriving)) = pipes();
+    at(&mut command, &gate, &arriving);
+    let waiting = std::thread::spawn(move || init(DUMP));
+    io::Read::read_exact(&mut arrived, &mut told).unwrap();
+    assert!(!waiting.is_finished());
+    // In two pieces.
+    open.write_all(b"12,").unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    assert!(!waiting.is_finished());
+    open.write_all(b"13\n").unwrap();
+    assert_eq!(waiting.join().unwrap(), 0);
+    drop(gate);
+    // The shim is gone.
+    assert_eq!(init(DUMP), -1);
 }

@@ -1,0 +1,99 @@
+//! A dump that was started before the freeze, and waits for it.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use mycedrive_handover::fault::FaultPoint;
+use mycedrive_integration::{Node, Testbed};
+
+use super::moment;
+use super::outcome::{Outcome, end_client, settled};
+use crate::expect;
+use crate::world::{Scenario, three};
+
+const ONCE: Duration = Duration::ZERO;
+/// As CRIU calls itself (proc title).
+const CRIU: &str = "^criu: dump";
+
+pub fn all() -> Vec<Scenario> {
+    vec![
+        Scenario::new("faults::waiting::pod_runs_meanwhile", pod_runs_meanwhile),
+        Scenario::new("faults::waiting::criu_is_killed", criu_is_killed),
+        Scenario::new("faults::waiting::shim_is_killed", shim_is_killed),
+        Scenario::new("faults::waiting::freeze_fails", freeze_fails),
+    ]
+}
+
+fn waits(node: &Node) -> bool {
+    node.sh(&format!("pgrep -f '{CRIU}'")).is_ok()
+}
+
+fn ends(node: &Node) -> Result<()> {
+    expect::soon("the end of CRIU", 5, || Ok(!waits(node)))
+}
+
+fn pod_runs_meanwhile(testbed: &Testbed) -> Result<()> {
+    let before = moment::before(testbed)?;
+    let (.., outside) = three(testbed)?;
+    let point = FaultPoint::ShimSourceBeforeLock;
+    let arrived = moment::at(&before, before.a, point, ONCE, || {
+        ensure!(waits(before.a), "no CRIU waits");
+        let ping = format!("redis-cli -h {} ping", before.source.ip);
+        expect::equal("answer", outside.sh(&ping)?.as_str(), "PONG")
+    })?
+    .ok();
+    let outcome = settled(testbed, &before, arrived.as_ref())?;
+    expect::equal("completed", outcome, Outcome::Completed)?;
+    ends(before.a)?;
+    end_client(before.client, true)
+}
+
+/// Another one is started in the freeze.
+fn criu_is_killed(testbed: &Testbed) -> Result<()> {
+    let before = moment::before(testbed)?;
+    let point = FaultPoint::ShimSourceBeforeDump;
+    let arrived = moment::at(&before, before.a, point, ONCE, || {
+        before.a.sh(&format!("pkill -KILL -f '{CRIU}'"))?;
+        ends(before.a)
+    })?
+    .ok();
+    let outcome = settled(testbed, &before, arrived.as_ref())?;
+    expect::equal("completed", outcome, Outcome::Completed)?;
+    end_client(before.client, true)
+}
+
+/// CRIU ends with it, and has dumped nothing.
+fn shim_is_killed(testbed: &Testbed) -> Result<()> {
+    let before = moment::before(testbed)?;
+    let point = FaultPoint::ShimSourceBeforeLock;
+    let arrived = moment::at(&before, before.a, point, ONCE, || {
+        ensure!(waits(before.a), "no CRIU waits");
+        before
+            .a
+            .sh("pkill -KILL -f '^[^ ]*containerd-shim-mycedrive-v2 '")?;
+        ends(before.a)?;
+        let images = before
+            .a
+            .sh("find /run/mycedrive/images -name 'core-*.img'")?;
+        ensure!(images.is_empty(), "CRIU dumped: {images}");
+        Ok(())
+    })?
+    .ok();
+    ensure!(arrived.is_none(), "the pod arrived");
+    end_client(before.client, false)
+}
+
+fn freeze_fails(testbed: &Testbed) -> Result<()> {
+    let before = moment::before(testbed)?;
+    before
+        .a
+        .arm_fault(FaultPoint::ShimSourceAfterLock.name(), "error")?;
+    let arriving = before.pod.migrate_from(&before.a.address());
+    let failed = before.b.run_pod_within(&arriving, ONCE);
+    before.a.disarm_faults()?;
+    ensure!(failed.is_err(), "the freeze did not fail");
+    ends(before.a)?;
+    let outcome = settled(testbed, &before, None)?;
+    expect::equal("rolled back", outcome, Outcome::RolledBack)?;
+    end_client(before.client, true)
+}
