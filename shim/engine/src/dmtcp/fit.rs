@@ -13,8 +13,9 @@ use crate::preflight::image::{Image, node_library};
 use crate::preflight::program::Program;
 use crate::spec;
 
-/// Programs that run under DMTCP but do not survive a checkpoint, by the name of the file.
-const KNOWN: [(&str, &str); 4] = [
+/// Programs that run under DMTCP but do not survive a checkpoint, or cannot be restored from it, by
+/// the name of the file.
+const KNOWN: [(&str, &str); 5] = [
     (
         "nginx",
         "its workers inherit sockets and memory that DMTCP does not restore",
@@ -26,6 +27,10 @@ const KNOWN: [(&str, &str); 4] = [
     (
         "beam.smp",
         "Erlang's runtime does not survive DMTCP's signals",
+    ),
+    (
+        "java",
+        "DMTCP writes an image of the Java virtual machine that it cannot restore",
     ),
     (
         "postmaster",

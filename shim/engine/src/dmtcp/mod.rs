@@ -12,11 +12,11 @@
 //! A process under DMTCP that is frozen by its control group cannot take part in a checkpoint;
 //! the request would wait and fire at the thaw. So a paused container is thawed for it.
 
+mod answers;
 mod checkpoint;
 mod coordinator;
 mod fatal;
 mod fit;
-mod guards;
 mod images;
 mod installed;
 mod layout;

@@ -1,7 +1,8 @@
 //! Changing an OCI spec so that its program runs under DMTCP, or comes out of DMTCP's images.
 //!
 //! Only the command line, the mounts below one directory and, where the image lacks a library,
-//! `LD_LIBRARY_PATH` change, and one call is answered otherwise ([`guards`]). User, capabilities, seccomp, root, working directory and streams stay.
+//! `LD_LIBRARY_PATH` change, and two calls are answered otherwise ([`answers`]). User, capabilities,
+//! root, working directory and streams stay.
 
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -9,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::answers;
 use super::fit::Fit;
-use super::guards;
 use super::installed::Installation;
 use super::layout::{self, Folder};
 use super::workarounds;
@@ -63,7 +64,7 @@ pub(super) fn prepare(
     if !fit.libraries.is_empty() {
         library_path(process);
     }
-    guards::forbid(spec, fit.glibc);
+    answers::change(spec, fit.glibc);
     Ok(())
 }
 
