@@ -1,5 +1,7 @@
 //! Benchmarks: numbers taken in one run, side by side with their baseline, written to files.
 
+mod engine;
+mod engines;
 mod freeze;
 mod plot;
 mod programs;
@@ -17,6 +19,8 @@ use clap::{Parser, Subcommand};
 use mycedrive_integration::{Images, Testbed, TestbedOptions, build_binaries, missing_privilege};
 use serde::Serialize;
 
+use engine::Engine;
+
 /// Measures MyceDrive on nodes on this machine. Needs root. Run it as a release build, on a machine
 /// that does nothing else: `cargo run --release --bin measure -- freeze`.
 #[derive(Parser)]
@@ -25,6 +29,9 @@ struct Arguments {
     /// Folder for the numbers (JSON) and plots (SVG).
     #[arg(long, global = true, default_value = "docs/bench")]
     out: PathBuf,
+    /// Name of the testbed: runs with other names do not disturb each other, but for their load.
+    #[arg(long, global = true, default_value = "measure")]
+    name: String,
     #[command(subcommand)]
     what: What,
 }
@@ -68,13 +75,30 @@ enum What {
         #[arg(long, default_value_t = 30)]
         minutes: u64,
     },
-    /// Moves each program of the testbed's images under a client, and writes docs/programs.md.
+    /// The engines side by side: what a checkpoint costs a program that goes on, and what a program
+    /// costs under each. With DMTCP installed.
+    Engines {
+        /// Checkpoints of each size and engine, and turns of redis-benchmark.
+        #[arg(long, default_value_t = 9)]
+        runs: usize,
+        /// Sizes of the data set, megabytes.
+        #[arg(long, value_delimiter = ',', default_values_t = [10, 100, 500])]
+        sizes: Vec<u64>,
+        /// Requests of a turn of redis-benchmark.
+        #[arg(long, default_value_t = 100_000)]
+        requests: u64,
+    },
+    /// Moves each program of the testbed's images under a client, and writes docs/programs.md; with
+    /// another engine than CRIU docs/programs-ENGINE.md.
     Programs {
+        /// What pods ask for.
+        #[arg(long, value_enum, default_value_t = Engine::Criu)]
+        engine: Engine,
         /// Only those whose name contains this.
         #[arg(long, default_value = "")]
         only: String,
-        /// The page.
-        #[arg(long, default_value = "docs/programs.md")]
+        /// Folder of the page.
+        #[arg(long, default_value = "docs")]
         page: PathBuf,
     },
     /// Migrations back and forth in a row; what is lost and what is left over.
@@ -82,6 +106,12 @@ enum What {
         /// Migrations.
         #[arg(long, default_value_t = 50)]
         runs: usize,
+        /// What the pod asks for.
+        #[arg(long, value_enum, default_value_t = Engine::Criu)]
+        engine: Engine,
+        /// One client with one connection through all of them.
+        #[arg(long)]
+        one_connection: bool,
     },
 }
 
@@ -94,9 +124,14 @@ fn main() -> Result<()> {
     if let Some(reason) = missing_privilege() {
         anyhow::bail!("benchmarks make nodes on this machine and need root: {reason}");
     }
+    match arguments.what {
+        What::Programs { engine, .. } | What::Soak { engine, .. } => engine.check()?,
+        What::Engines { .. } => Engine::Dmtcp.check()?,
+        _ => {}
+    }
     build_binaries(!cfg!(debug_assertions))?;
     let options = TestbedOptions {
-        name: "measure".to_owned(),
+        name: arguments.name,
         images: if matches!(arguments.what, What::Programs { .. }) {
             Images::All
         } else {
@@ -125,8 +160,27 @@ fn main() -> Result<()> {
             };
             volume::run(&testbed, part, &plan, &arguments.out)
         }
-        What::Programs { only, page } => programs::run(&testbed, &only, &page, &arguments.out),
-        What::Soak { runs } => soak::run(&testbed, runs, &arguments.out),
+        What::Engines {
+            runs,
+            sizes,
+            requests,
+        } => engines::run(&testbed, runs, &sizes, requests, &arguments.out),
+        What::Programs { engine, only, page } => {
+            let page = page.join(format!("{}.md", engine.result("programs")));
+            programs::run(&testbed, engine, &only, &page, &arguments.out)
+        }
+        What::Soak {
+            runs,
+            engine,
+            one_connection,
+        } => {
+            let plan = soak::Plan {
+                engine,
+                runs,
+                one_connection,
+            };
+            soak::run(&testbed, &plan, &arguments.out)
+        }
     }
 }
 

@@ -1,120 +1,29 @@
-//! Which programs move: each in a pod, with a client connected.
+//! Which programs move: each in a pod, with a client connected. Under DMTCP also: which it carries.
 
-use std::fmt::Write as _;
+mod list;
+mod page;
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use mycedrive_integration::workload::client::{Client, now_ns};
 use mycedrive_integration::workload::migrations;
-use mycedrive_integration::workload::protocol::Protocol;
-use mycedrive_integration::{Container, Node, Pod, RunningPod, Testbed};
+use mycedrive_integration::{Node, Pod, RunningPod, Testbed};
 use serde::Serialize;
 
+use crate::engine::{self, Engine};
 use crate::{Conditions, write_json};
+use list::Program;
 
-const ASYNCIO: &str = include_str!("../../image/programs/counter_asyncio.py");
-const THREADS: &str = include_str!("../../image/programs/counter_threads.py");
 /// A program may take this long to serve.
 const READY: Duration = Duration::from_secs(40);
 /// kubelet tries this long to start the destination.
 const TRY: Duration = Duration::from_secs(20);
 const SETTLE: Duration = Duration::from_millis(700);
 const CONTAINER: &str = "main";
-
-/// A program and how to reach it.
-struct Program {
-    name: &'static str,
-    container: Container,
-    protocol: Protocol,
-    /// Prints its version in the first line.
-    version: &'static [&'static str],
-}
-
-fn all() -> Vec<Program> {
-    let program = |name, image: &str, args: &[&str], protocol, version| Program {
-        name,
-        container: Container::new(CONTAINER, image, args),
-        protocol,
-        version,
-    };
-    let counter = Protocol::Redis;
-    let python = &["python3", "--version"][..];
-    vec![
-        program(
-            "redis",
-            "redis",
-            &[],
-            counter,
-            &["redis-server", "--version"],
-        ),
-        program(
-            "redis, user 999",
-            "redis-user",
-            &[],
-            counter,
-            &["redis-server", "--version"],
-        ),
-        program(
-            "python, asyncio",
-            "python",
-            &["python3", "-c", ASYNCIO],
-            counter,
-            python,
-        ),
-        program(
-            "python, threads",
-            "python",
-            &["python3", "-c", THREADS],
-            counter,
-            python,
-        ),
-        program(
-            "mosquitto",
-            "mosquitto",
-            &[],
-            Protocol::Mqtt,
-            &["sh", "-c", "mosquitto -h"],
-        ),
-        program(
-            "memcached",
-            "memcached",
-            &[],
-            Protocol::Memcached,
-            &["memcached", "--version"],
-        ),
-        program(
-            "nginx, 2 workers",
-            "nginx",
-            &[],
-            Protocol::Http,
-            &["sh", "-c", "nginx -v 2>&1"],
-        ),
-        program(
-            "postgres",
-            "postgres",
-            &[],
-            Protocol::Postgres,
-            &["postgres", "--version"],
-        ),
-        program("node", "node", &[], counter, &["node", "--version"]),
-        Program {
-            name: "node, seccomp RuntimeDefault",
-            container: Container::new(CONTAINER, "node", &[]).default_seccomp(),
-            protocol: counter,
-            version: &["node", "--version"],
-        },
-        program(
-            "java",
-            "java",
-            &[],
-            counter,
-            &["sh", "-c", "java -version 2>&1"],
-        ),
-        program("Go, net.Listen", "go", &[], counter, &[]),
-        program("static, musl, threads", "musl", &[], counter, &[]),
-    ]
-}
+/// Where CRI puts a checkpoint that nobody wants.
+const CHECKPOINT: &str = "/tmp/programs.tar";
 
 /// What happened to one program.
 #[derive(Default, Serialize)]
@@ -123,6 +32,11 @@ struct Outcome {
     version: String,
     user: String,
     processes: String,
+    engine: String,
+    /// Why it is not the one that was asked for.
+    engine_why: String,
+    /// Empty: CRI checkpointed it, and the program and its client went on.
+    checkpoint: String,
     moved: bool,
     freeze_ms: Option<u64>,
     longest_gap_ms: Option<f64>,
@@ -139,29 +53,34 @@ struct Measured {
 
 /// Moves the programs whose name contains `only`; writes `programs.json`, and the page if it was all of
 /// them.
-pub fn run(testbed: &Testbed, only: &str, page: &Path, out: &Path) -> Result<()> {
+pub fn run(testbed: &Testbed, engine: Engine, only: &str, page: &Path, out: &Path) -> Result<()> {
     let conditions = Conditions::now();
     let mut outcomes = Vec::new();
-    for program in all() {
+    for program in list::all() {
         if !program.name.contains(only) {
             continue;
         }
-        let outcome = try_one(testbed, &program).unwrap_or_else(|error| Outcome {
+        // What an earlier program did to DMTCP is not to be held against this one.
+        let forget = "rm -rf /var/lib/mycedrive/dmtcp/fatal";
+        testbed
+            .workers()
+            .try_for_each(|node| node.sh(forget).map(drop))?;
+        let outcome = try_one(testbed, engine, &program).unwrap_or_else(|error| Outcome {
             program: program.name,
             reason: format!("not tried: {}", short(&format!("{error:#}"))),
             ..Outcome::default()
         });
-        println!("{}", row(&outcome));
+        println!("{}", page::row(engine, &outcome));
         outcomes.push(outcome);
         testbed.workers().try_for_each(Node::remove_all_pods)?;
     }
     if only.is_empty() {
-        let text = page_text(&conditions, &outcomes);
+        let text = page::text(engine, &conditions, &outcomes);
         std::fs::write(page, text).with_context(|| format!("cannot write {}", page.display()))?;
     }
     write_json(
         out,
-        "programs",
+        &engine.result("programs"),
         &Measured {
             conditions,
             programs: outcomes,
@@ -169,9 +88,9 @@ pub fn run(testbed: &Testbed, only: &str, page: &Path, out: &Path) -> Result<()>
     )
 }
 
-fn try_one(testbed: &Testbed, program: &Program) -> Result<Outcome> {
+fn try_one(testbed: &Testbed, engine: Engine, program: &Program) -> Result<Outcome> {
     let (a, b) = (testbed.node("a")?, testbed.node("b")?);
-    let pod = Pod::new("programs", "pod").with(program.container.clone());
+    let pod = engine.of(Pod::new("programs", "pod").with(program.container.clone()));
     let source = a.run_pod(&pod)?;
     let client = connect(testbed.node("client")?, program, &source)?;
     let inside = |script: &str| -> Result<String> {
@@ -194,6 +113,11 @@ fn try_one(testbed: &Testbed, program: &Program) -> Result<Outcome> {
             .unwrap_or_default()
             .to_owned(),
     };
+    let (carried_by, engine_why) = engine::of(a, &source)?;
+    let checkpoint = match engine {
+        Engine::Dmtcp => checkpoint(a, &source)?,
+        _ => String::new(),
+    };
     let start = now_ns();
     let arrived = b.run_pod_within(&pod.migrate_from(&a.address()), TRY);
     std::thread::sleep(SETTLE);
@@ -211,6 +135,9 @@ fn try_one(testbed: &Testbed, program: &Program) -> Result<Outcome> {
         version,
         user: user.trim().to_owned(),
         processes: processes.trim().to_owned(),
+        engine: carried_by,
+        engine_why: engine_why.replace('|', "/"),
+        checkpoint,
         moved: arrived.is_ok(),
         freeze_ms: arrived
             .is_ok()
@@ -223,6 +150,16 @@ fn try_one(testbed: &Testbed, program: &Program) -> Result<Outcome> {
         errors: report.errors,
         reason,
     })
+}
+
+/// What CRI says of a checkpoint; nothing when it made one.
+fn checkpoint(node: &Node, pod: &RunningPod) -> Result<String> {
+    let made = node
+        .cri()?
+        .checkpoint_container(pod.id(CONTAINER), CHECKPOINT);
+    node.sh(&format!("rm -f {CHECKPOINT}"))?;
+    std::thread::sleep(SETTLE);
+    Ok(made.map_or_else(|error| short(&error.to_string()), |()| String::new()))
 }
 
 /// A client that counts, once the program serves.
@@ -257,56 +194,3 @@ fn short(error: &str) -> String {
         .unwrap_or(cause)
         .replace('|', "/")
 }
-
-fn row(outcome: &Outcome) -> String {
-    let number = |value: Option<f64>| value.map_or(String::new(), |value| format!("{value:.0}"));
-    let result = match (outcome.moved, outcome.reason.is_empty()) {
-        (true, true) => "yes",
-        (true, false) => "without the connection",
-        (false, _) => "no",
-    };
-    format!(
-        "| {} | {} | {} | {} | {result} | {} | {} | {} | {} |",
-        outcome.program,
-        outcome.version,
-        outcome.user,
-        outcome.processes,
-        number(outcome.freeze_ms.map(|value| value as f64)),
-        number(outcome.longest_gap_ms),
-        outcome.lost + outcome.errors,
-        outcome.reason
-    )
-}
-
-fn page_text(conditions: &Conditions, outcomes: &[Outcome]) -> String {
-    let mut text = String::from(HEAD);
-    for outcome in outcomes {
-        // Writing to a string does not fail.
-        let _ = writeln!(text, "{}", row(outcome));
-    }
-    let _ = write!(
-        text,
-        "\nOne run: {} build, {} cores, kernel {}, load {}.\n{FOOT}",
-        conditions.build, conditions.cores, conditions.kernel, conditions.load_1min
-    );
-    text
-}
-
-const HEAD: &str = "\
-# Programs that move
-
-Written by `cargo run --release --bin measure -- programs`: each program runs in a pod on one node of the
-testbed, a client on a third node counts in it over one TCP connection, and the pod moves to another node.
-Engine: CRIU. Packages are those of Debian forky; the Go and musl programs and what python, node and java run
-are in `integration/src/image/programs`. Times are milliseconds.
-
-| program | version | user | processes | moves | freeze | client's longest gap | lost or wrong | reason |
-|---|---|---|---|---|---|---|---|---|
-";
-
-const FOOT: &str = "
-- **MPTCP.** Go programs listen with MPTCP where the kernel has it, and CRIU has no image for it. The shim
-  switches it off in a pod's network namespace before the pod's first process starts (`net.mptcp.enabled=0`).
-- **io_uring.** A process that has a ring open is refused. node 24 opens one when it starts, also with
-  `UV_USE_IO_URING=0`; with the seccomp profile RuntimeDefault it cannot, and works without.
-";
