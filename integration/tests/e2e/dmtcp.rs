@@ -158,28 +158,6 @@ fn rolled_back(testbed: &Testbed, point: FaultPoint) -> Result<()> {
     Ok(())
 }
 
-/// Redis under DMTCP on A, and a client on the third node.
-fn before(testbed: &Testbed) -> Result<Before<'_>> {
-    prepared(testbed)?;
-    let (a, b, outside) = three(testbed)?;
-    let pod = pod();
-    let source = run(a, &pod)?;
-    expect::soon("an answer of Redis", 10, || {
-        Ok(outcome::answers(a, Some(&source)))
-    })?;
-    let add = ["redis-cli", "incrby", "counter", "41"];
-    expect::exec(a, &source, "redis", &add)?;
-    let client = client(outside, &source.ip)?;
-    Ok(Before {
-        a,
-        b,
-        pod,
-        source,
-        client,
-        counter: 41,
-    })
-}
-
 fn kill_coordinator(node: &Node) -> Result<()> {
     node.sh("kill -KILL $(pgrep -f '[d]mtcp_coordinator')")?;
     Ok(())
@@ -188,7 +166,7 @@ fn kill_coordinator(node: &Node) -> Result<()> {
 /// The coordinator dies while the pod stands still. Once the image is written the pod goes on on B.
 /// Before, it ends as at any other time: kubelet sees its container end, and can start it again.
 fn coordinator_killed(testbed: &Testbed, point: FaultPoint) -> Result<()> {
-    let mut before = before(testbed)?;
+    let mut before = moment::before_under_dmtcp(testbed)?;
     let a = before.a;
     let arrived = moment::at(&before, a, point, Duration::ZERO, || kill_coordinator(a))?;
     if point == FaultPoint::ShimSourceAfterDump {
@@ -230,7 +208,7 @@ fn only_image(
     testbed: &Testbed,
     fail: impl FnOnce(&Before<'_>) -> Result<mycedrive_integration::Result<RunningPod>>,
 ) -> Result<()> {
-    let before = before(testbed)?;
+    let before = moment::before_under_dmtcp(testbed)?;
     let (a, b) = (before.a, before.b);
     expect::failure("the first attempt", fail(&before)?)?;
     testbed.workers().try_for_each(Node::disarm_faults)?;

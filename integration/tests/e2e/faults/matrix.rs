@@ -1,5 +1,6 @@
-//! The fault matrix: daemon or shim dies at every numbered step, on either side.
+//! The fault matrix: daemon or shim dies at every numbered step, on either side, under each engine.
 
+use std::fmt;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -31,13 +32,36 @@ const USUAL: &[FaultPoint] = &[
 pub fn all() -> Vec<Scenario> {
     let mut scenarios = Vec::new();
     for point in FaultPoint::ALL {
+        for (group, engine) in [("kill", Engine::Criu), ("kill_dmtcp", Engine::Dmtcp)] {
+            scenarios.push(Scenario::new(
+                format!("faults::{group}::{}", point.name()),
+                move |testbed| kill_at(testbed, engine, *point),
+            ));
+        }
+    }
+    for engine in [Engine::Criu, Engine::Dmtcp] {
         scenarios.push(Scenario::new(
-            format!("faults::kill::{}", point.name()),
-            move |testbed| kill_at(testbed, *point),
+            format!("faults::table::{engine}"),
+            move |_| table::check_document(engine),
         ));
     }
-    scenarios.push(Scenario::new("faults::table", |_| table::check_document()));
     scenarios
+}
+
+/// What carries the pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Engine {
+    Criu,
+    Dmtcp,
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str(match self {
+            Self::Criu => "criu",
+            Self::Dmtcp => "dmtcp",
+        })
+    }
 }
 
 /// Whether a shim passes the point.
@@ -45,11 +69,14 @@ pub fn of_shim(point: FaultPoint) -> bool {
     point.name().starts_with("shim-")
 }
 
-fn kill_at(testbed: &Testbed, point: FaultPoint) -> Result<()> {
+fn kill_at(testbed: &Testbed, engine: Engine, point: FaultPoint) -> Result<()> {
     if of_shim(point) && !USUAL.contains(&point) && std::env::var_os(SHIMS).is_none() {
         return Err(Skip(format!("a shim's point; set {SHIMS}=1 to run it")).into());
     }
-    let before = moment::before(testbed)?;
+    let before = match engine {
+        Engine::Criu => moment::before(testbed)?,
+        Engine::Dmtcp => moment::before_under_dmtcp(testbed)?,
+    };
     let (a, b) = (before.a, before.b);
     let side = if point.name().contains("source") {
         a
@@ -76,7 +103,7 @@ fn kill_at(testbed: &Testbed, point: FaultPoint) -> Result<()> {
     }
     let arrived = arrived.ok();
     let outcome = settled(testbed, &before, arrived.as_ref())?;
-    let expected = expected(point);
+    let expected = expected(engine, point);
     ensure!(
         expected.contains(&outcome),
         "{outcome}, expected one of {expected:?}"
@@ -86,7 +113,7 @@ fn kill_at(testbed: &Testbed, point: FaultPoint) -> Result<()> {
     if outcome != Outcome::Ended {
         end_client(before.client, !disturbed)?;
     }
-    table::enter(point, outcome)?;
+    table::enter(engine, point, outcome)?;
     print!("{outcome} ");
     Ok(())
 }
@@ -99,12 +126,14 @@ fn undoes(point: FaultPoint) -> bool {
 }
 
 /// What may come of a death at this point.
-fn expected(point: FaultPoint) -> &'static [Outcome] {
+fn expected(engine: Engine, point: FaultPoint) -> &'static [Outcome] {
     use FaultPoint as P;
     use Outcome::{Completed, Ended, Held, RolledBack};
     match point {
         // The processes run here or run again: those of a dead shim are ended, as under runc.
         P::ShimSourceBeforeLock | P::ShimSourceAfterLock | P::ShimSourceAfterResume => &[Ended],
+        // Only its shim can have a pod under DMTCP dumped.
+        P::ShimSourceAfterFreeze | P::ShimSourceBeforeDump if engine == Engine::Dmtcp => &[Ended],
         // Frozen: parked by the daemon, and fetched by kubelet's next attempt on B.
         point if of_shim(point) && point.name().contains("source") => &[Completed],
         // It ran there: a person decides between what the source has and nothing.

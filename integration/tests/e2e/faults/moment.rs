@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, ensure};
 use mycedrive_handover::fault::FaultPoint;
 use mycedrive_integration::workload::client::Client;
 use mycedrive_integration::workload::redis;
 use mycedrive_integration::{Node, Pod, RunningPod, Testbed};
 
 use super::outcome::answers;
+use crate::engine::{ANNOTATION, carried, need};
 use crate::expect;
 use crate::migration::client;
 use crate::world::{need_daemon, three};
@@ -26,9 +27,21 @@ pub struct Before<'a> {
 
 /// Redis on A, and a client on the third node.
 pub fn before(testbed: &Testbed) -> Result<Before<'_>> {
+    of(testbed, redis::pod("redis-0", "mycedrive"))
+}
+
+/// The same under DMTCP.
+pub fn before_under_dmtcp(testbed: &Testbed) -> Result<Before<'_>> {
+    need(three(testbed)?.0, "dmtcp")?;
+    let pod = redis::pod("redis-0", "mycedrive").annotation(ANNOTATION, "dmtcp");
+    let before = of(testbed, pod)?;
+    ensure!(!carried(before.a)?.is_empty(), "Redis is not under DMTCP");
+    Ok(before)
+}
+
+fn of(testbed: &Testbed, pod: Pod) -> Result<Before<'_>> {
     need_daemon(testbed)?;
     let (a, b, outside) = three(testbed)?;
-    let pod = redis::pod("redis-0", "mycedrive");
     let source = a.run_pod(&pod)?;
     expect::soon("an answer of Redis", 10, || Ok(answers(a, Some(&source))))?;
     let counter = expect::exec(

@@ -1,4 +1,5 @@
-//! `docs/fault-matrix.md`: written by a run that has been through every point.
+//! `docs/fault-matrix.md`, and `docs/fault-matrix-dmtcp.md`: each written by a run that has been
+//! through every point.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -8,29 +9,51 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result, ensure};
 use mycedrive_handover::fault::FaultPoint;
 
-use super::matrix::{SHIMS, of_shim};
+use super::matrix::{Engine, SHIMS, of_shim};
 use super::outcome::Outcome;
 
-static OUTCOMES: Mutex<BTreeMap<&'static str, Outcome>> = Mutex::new(BTreeMap::new());
+type Outcomes = BTreeMap<&'static str, Outcome>;
+static OUTCOMES: Mutex<BTreeMap<Engine, Outcomes>> = Mutex::new(BTreeMap::new());
 
-fn document() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/fault-matrix.md")
+fn document(engine: Engine) -> PathBuf {
+    let name = match engine {
+        Engine::Criu => "fault-matrix.md",
+        Engine::Dmtcp => "fault-matrix-dmtcp.md",
+    };
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+        .join("../docs")
+        .join(name)
+}
+
+/// The tests of an engine.
+fn group(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Criu => "faults::kill::",
+        Engine::Dmtcp => "faults::kill_dmtcp::",
+    }
 }
 
 /// Enters what came of a death; writes the document when it is whole and all points were to run.
-pub fn enter(point: FaultPoint, outcome: Outcome) -> Result<()> {
-    let mut all = OUTCOMES.lock().unwrap_or_else(PoisonError::into_inner);
+pub fn enter(engine: Engine, point: FaultPoint, outcome: Outcome) -> Result<()> {
+    let mut outcomes = OUTCOMES.lock().unwrap_or_else(PoisonError::into_inner);
+    let all = outcomes.entry(engine).or_default();
     all.insert(point.name(), outcome);
     if all.len() < FaultPoint::ALL.len() || std::env::var_os(SHIMS).is_none() {
         return Ok(());
     }
-    std::fs::write(document(), text(&all)).context("cannot write docs/fault-matrix.md")
+    let file = document(engine);
+    std::fs::write(&file, text(engine, all))
+        .with_context(|| format!("cannot write {}", file.display()))
 }
 
-fn text(all: &BTreeMap<&'static str, Outcome>) -> String {
+fn text(engine: Engine, all: &Outcomes) -> String {
+    let (title, group) = match engine {
+        Engine::Criu => ("Fault matrix", group(engine)),
+        Engine::Dmtcp => ("Fault matrix under DMTCP", group(engine)),
+    };
     let mut text = format!(
-        "# Fault matrix\n\n\
-         Written by `{SHIMS}=1 cargo test --test e2e -- faults::kill` on two real nodes: at each \
+        "# {title}\n\n\
+         Written by `{SHIMS}=1 cargo test --test e2e -- {group}` on two real nodes: at each \
          point the program that passes it gets SIGKILL once, in a migration of Redis with a client \
          that counts over one connection, while kubelet on B tries for 15 s. The counter never \
          went back, and the pod never ran twice.\n\n\
@@ -41,6 +64,11 @@ fn text(all: &BTreeMap<&'static str, Outcome>) -> String {
          - **ended**: the processes ran, and their shim died: containerd ends them, as under \
          `io.containerd.runc.v2`.\n"
     );
+    if engine == Engine::Dmtcp {
+        text.push_str(
+            "  Or they stood still and were not dumped, which only their shim can have done.\n",
+        );
+    }
     for (title, shim) in [
         ("The node daemon dies", false),
         ("The pod's shim dies", true),
@@ -59,13 +87,16 @@ fn text(all: &BTreeMap<&'static str, Outcome>) -> String {
 }
 
 /// The document names every point that there is.
-pub fn check_document() -> Result<()> {
-    let text = std::fs::read_to_string(document()).context("docs/fault-matrix.md")?;
+pub fn check_document(engine: Engine) -> Result<()> {
+    let file = document(engine);
+    let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
     for point in FaultPoint::ALL {
         ensure!(
             text.contains(&format!("`{}`", point.name())),
-            "docs/fault-matrix.md lacks {}: run {SHIMS}=1 cargo test --test e2e -- faults::kill",
-            point.name()
+            "{} lacks {}: run {SHIMS}=1 cargo test --test e2e -- {}",
+            file.display(),
+            point.name(),
+            group(engine)
         );
     }
     Ok(())
