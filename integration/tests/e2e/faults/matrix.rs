@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use mycedrive_handover::fault::FaultPoint;
-use mycedrive_integration::{Node, Testbed};
+use mycedrive_integration::{Node, Testbed, dmtcp};
 
 use super::moment;
 use super::outcome::{Outcome, end_client, settled};
 use super::table;
+use crate::engine::need;
 use crate::expect;
-use crate::world::{Scenario, Skip};
+use crate::world::{Scenario, Skip, three};
 
 /// How long kubelet on B tries while the fault is worked off.
 const TRY: Duration = Duration::from_secs(15);
@@ -30,14 +31,14 @@ const USUAL: &[FaultPoint] = &[
 ];
 
 pub fn all() -> Vec<Scenario> {
-    let mut scenarios = Vec::new();
-    for point in FaultPoint::ALL {
-        for (group, engine) in [("kill", Engine::Criu), ("kill_dmtcp", Engine::Dmtcp)] {
-            scenarios.push(Scenario::new(
-                format!("faults::{group}::{}", point.name()),
-                move |testbed| kill_at(testbed, engine, *point),
-            ));
-        }
+    let mut scenarios = of_engine("kill", Engine::Criu);
+    if dmtcp().is_some() {
+        scenarios.extend(of_engine("kill_dmtcp", Engine::Dmtcp));
+    } else {
+        // As one: each of them would have the testbed put right first.
+        scenarios.push(Scenario::new("faults::kill_dmtcp", |testbed| {
+            need(three(testbed)?.0, "dmtcp")
+        }));
     }
     for engine in [Engine::Criu, Engine::Dmtcp] {
         scenarios.push(Scenario::new(
@@ -46,6 +47,16 @@ pub fn all() -> Vec<Scenario> {
         ));
     }
     scenarios
+}
+
+fn of_engine(group: &str, engine: Engine) -> Vec<Scenario> {
+    let one = |point: &'static FaultPoint| {
+        Scenario::new(
+            format!("faults::{group}::{}", point.name()),
+            move |testbed| kill_at(testbed, engine, *point),
+        )
+    };
+    FaultPoint::ALL.iter().map(one).collect()
 }
 
 /// What carries the pod.
