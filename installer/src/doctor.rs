@@ -8,7 +8,10 @@ use crate::install::{BIN_DIR, DAEMON, SHIM};
 use crate::record::{Manifest, Purpose};
 use crate::root::{CONFIG_LIMIT, Root};
 use crate::status;
-use crate::versions::{Program, find, numbers};
+use crate::versions::{Program, find, find_in, numbers};
+
+/// The node daemon's configuration.
+const NODE_CONFIG: &str = "/etc/mycedrive/config.toml";
 
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -192,7 +195,11 @@ fn runc(program: Option<Program>) -> Finding {
 
 fn engines(root: &Root) -> Vec<Finding> {
     let criu = find(root, "criu", &[], &["criu"]);
-    let dmtcp = find(root, "dmtcp_launch", &["/opt/dmtcp/bin"], &["dmtcp"]);
+    let prefix = dmtcp_prefix(root);
+    let dmtcp = match &prefix {
+        Some(prefix) => find_in(root, &format!("{prefix}/bin/dmtcp_launch")),
+        None => find(root, "dmtcp_launch", &["/opt/dmtcp/bin"], &["dmtcp"]),
+    };
     let none = criu.is_none() && dmtcp.is_none();
     let level = if none { Level::Error } else { Level::Warning };
     let consequence = |alone: &str| {
@@ -228,7 +235,10 @@ fn engines(root: &Root) -> Vec<Finding> {
         None => bad(
             level,
             "DMTCP",
-            "not in /opt/dmtcp and not in the PATH",
+            prefix.map_or_else(
+                || "not in /opt/dmtcp and not in the PATH".to_owned(),
+                |prefix| format!("not in {prefix}, which dmtcp_prefix in {NODE_CONFIG} names"),
+            ),
             consequence("every pod uses CRIU; nothing else is lost"),
         ),
         Some(Program { path, version }) => ok(
@@ -239,6 +249,15 @@ fn engines(root: &Root) -> Vec<Finding> {
         ),
     };
     vec![criu, dmtcp]
+}
+
+/// The prefix in which the node's configuration has DMTCP. What cannot be read says nothing here: the
+/// daemon refuses it.
+fn dmtcp_prefix(root: &Root) -> Option<String> {
+    let text = root.read_followed(NODE_CONFIG, CONFIG_LIMIT).ok()??;
+    let config: toml_edit::DocumentMut = String::from_utf8(text).ok()?.parse().ok()?;
+    let prefix = config.get("dmtcp_prefix")?.as_str()?;
+    (!prefix.is_empty()).then(|| prefix.to_owned())
 }
 
 fn keys(root: &Root) -> Finding {

@@ -60,12 +60,21 @@ pub fn find(root: &Root, name: &str, more: &[&str], packages: &[&str]) -> Option
         .chain(PATH.iter())
         .map(|dir| format!("{dir}/{name}"))
         .find(|path| root.is_file(path))?;
+    Some(of(root, path, packages))
+}
+
+/// The program at `path`, if it is there.
+pub fn find_in(root: &Root, path: &str) -> Option<Program> {
+    root.is_file(path).then(|| of(root, path.to_owned(), &[]))
+}
+
+fn of(root: &Root, path: String, packages: &[&str]) -> Program {
     let version = if root.is_live() {
         ask(&path)
     } else {
         packages.iter().find_map(|package| dpkg(root, package))
     };
-    Some(Program { path, version })
+    Program { path, version }
 }
 
 /// The numbers of a version such as `v2.1.9~ds1-1` or `1:4.2.1`.

@@ -32,6 +32,14 @@ fn says_what_works_without_an_engine() {
 
     tree.file("opt/dmtcp/bin/dmtcp_launch", "");
     assert_eq!(finding(&tree, "DMTCP").level, Level::Ok);
+    tree.file(
+        "etc/mycedrive/config.toml",
+        "dmtcp_prefix = \"/srv/dmtcp\"\n",
+    );
+    let dmtcp = finding(&tree, "DMTCP");
+    assert!(dmtcp.found.contains("/srv/dmtcp"), "{dmtcp:?}");
+    tree.file("srv/dmtcp/bin/dmtcp_launch", "");
+    assert_eq!(finding(&tree, "DMTCP").level, Level::Ok);
     let criu = finding(&tree, "CRIU");
     assert_eq!(criu.level, Level::Warning);
     assert!(criu.advice.contains("static, musl and Go"), "{criu:?}");
