@@ -1,5 +1,7 @@
 //! The calls themselves, and their answers as texts that are the same in every run.
 
+use std::time::{Duration, Instant};
+
 use anyhow::Result;
 use prost::Message;
 use prost_types::Any;
@@ -39,6 +41,7 @@ impl Run<'_> {
                 let answer = self.client.start(self.target(&who.exec_id()));
                 if let Ok(pid) = answer {
                     self.model.pid(who, pid);
+                    self.executed(pid);
                 }
                 answer.map(|pid| format!("pid {}", self.model.label(pid)))
             }
@@ -100,6 +103,17 @@ impl Run<'_> {
             Step::Metrics => self.client.metrics(&self.id).map(|any| shape(any.as_ref())),
             Step::Checkpoint { exit } => self.checkpoint(exit)?,
         })
+    }
+
+    /// Start answers when `runc init` may execute the program: a signal that comes before would meet the one
+    /// or the other.
+    fn executed(&self, pid: u32) {
+        let until = Instant::now() + PATIENCE;
+        let path = self.node.path(&format!("/proc/{pid}/cmdline"));
+        let waits = |words: Vec<u8>| words.ends_with(b"\0init\0");
+        while std::fs::read(&path).is_ok_and(waits) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// FIFOs for a process; the input only where the program reads it.
