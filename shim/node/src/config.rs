@@ -169,7 +169,7 @@ impl Default for Migration {
     fn default() -> Self {
         Self {
             max_downtime: Duration::from_millis(300),
-            max_rounds: 8,
+            max_rounds: 30,
             bandwidth: 0,
             connections: Connections::Keep,
             link_lost: LinkLost::Hold,
