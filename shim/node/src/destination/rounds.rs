@@ -42,7 +42,7 @@ struct Course {
 impl Course {
     fn ended(&mut self, bytes: u64, took: Duration) {
         let before = self.last.map(|(bytes, _)| bytes);
-        self.stuck = before.is_some_and(|before| bytes * 5 > before * 4);
+        self.stuck = before.is_some_and(|before| bytes * 10 > before * 9);
         self.last = Some((bytes, Instant::now()));
         self.took = took;
     }

@@ -53,6 +53,11 @@ fn rounds_go_on_until_the_rest_fits_or_does_not_shrink() {
         run(&[(100, 10_000), (50, 5_000), (49, 4_900), (48, 4_800)]),
         3
     );
+    // Three quarters of the link's rate are written all the time.
+    let steady: Vec<(u64, u64)> = (0..6)
+        .map(|n| (100 * 3_u64.pow(n) * 4_u64.pow(6 - n), 9_000))
+        .collect();
+    assert_eq!(run(&steady), 6);
     assert_eq!(run(&[(100, 100)]), 1);
     let slow: Vec<(u64, u64)> = (0..20).map(|n| (1 << (40 - 2 * n), 10_000)).collect();
     assert_eq!(run(&slow), 8);
