@@ -91,6 +91,15 @@ pub fn pids_beside(pid: i32) -> Vec<i32> {
         .collect()
 }
 
+/// Whether a process exists and has not ended (proc_pid_stat(5)).
+pub fn lives(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let state = stat
+        .rsplit_once(')')
+        .and_then(|(_, rest)| rest.trim_start().chars().next());
+    state.is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}
+
 /// Bytes of memory that an image of the processes in the pid namespace of `pid` would hold:
 /// anonymous and shared memory that is resident.
 pub fn memory_of(pid: i32) -> u64 {

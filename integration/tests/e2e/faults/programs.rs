@@ -8,7 +8,7 @@ use mycedrive_integration::workload::redis;
 use mycedrive_integration::{Node, Testbed};
 
 use super::moment;
-use super::outcome::{end_client, settled};
+use super::outcome::{Outcome, end_client, settled};
 use crate::expect;
 use crate::world::Scenario;
 
@@ -25,6 +25,10 @@ pub fn all() -> Vec<Scenario> {
             move |testbed| killed(testbed, node, program),
         ));
     }
+    all.push(Scenario::new(
+        "faults::programs::restored_on_b",
+        restored_killed,
+    ));
     for point in [
         FaultPoint::SourceDuringImages,
         FaultPoint::DestinationAfterOffer,
@@ -70,6 +74,21 @@ fn kill_when_seen(node: &Node, program: &str) -> Result<bool> {
          [ $hit = missed ] && i=2700; hit=hit; fi; i=$((i+1)); done; echo $hit"
     );
     Ok(node.sh(&script)? == "hit")
+}
+
+/// The restored processes end before they could run: A still has them.
+fn restored_killed(testbed: &Testbed) -> Result<()> {
+    let before = moment::before(testbed)?;
+    let point = FaultPoint::DestinationBeforeRunRecorded;
+    let arrived = moment::at(&before, before.b, point, ONCE, || {
+        before.b.sh("pkill -KILL -x redis-server")?;
+        Ok(())
+    })?
+    .ok();
+    ensure!(arrived.is_none(), "a pod without processes was started");
+    let outcome = settled(testbed, &before, None)?;
+    expect::equal("outcome", outcome, Outcome::RolledBack)?;
+    end_client(before.client, true)
 }
 
 /// Both daemons die at one moment.

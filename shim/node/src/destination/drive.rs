@@ -24,7 +24,7 @@ use crate::blocks::Ended;
 use crate::error::{Error, Result};
 use crate::progress::now_ns;
 use crate::source::lock;
-use crate::{fault, files};
+use crate::{fault, files, machine};
 
 /// How long an abort may take when the daemon stops.
 const STOP_TIME: Duration = Duration::from_secs(3);
@@ -268,6 +268,7 @@ impl Task {
         let ids = running.iter().filter_map(|name| here.get(name));
         *lock(&self.migration.restored) = ids.map(|arrival| arrival.container.id.clone()).collect();
         let restored = shim.restore(&details.id, &images, &running, limit).await?;
+        *lock(&self.migration.pids) = restored.pids.values().copied().collect();
         let text = format!("{} ms", restored.milliseconds);
         self.migration.handle.event("restored", text);
         fault::hit(FaultPoint::DestinationAfterRestore).await
@@ -297,9 +298,22 @@ impl Task {
             return Err(Error::Failed(text.to_owned()));
         }
         fault::hit(FaultPoint::DestinationBeforeRunRecorded).await?;
+        self.all_there()?;
         self.migration.apply(Event::OfferAccepted)?;
         self.migration.apply(Event::Restored)?;
         Ok(())
+    }
+
+    /// The restored processes have not ended, as by a lack of memory here: as long as `RUN` is not
+    /// recorded the source still has them.
+    fn all_there(&self) -> Result<()> {
+        let pids = lock(&self.migration.pids);
+        match pids.iter().find(|pid| !machine::lives(**pid)) {
+            None => Ok(()),
+            Some(pid) => Err(Error::Failed(format!(
+                "a restored container ended before it could run here (its first process was {pid})"
+            ))),
+        }
     }
 
     fn time_run(&self, began: Instant) {

@@ -83,6 +83,8 @@ pub struct Migration {
     pub routes: Mutex<Vec<Option<Route>>>,
     /// Ids of the containers that were restored.
     pub restored: Mutex<Vec<String>>,
+    /// The first processes of those containers.
+    pub pids: Mutex<Vec<i32>>,
     /// Bytes on the wire so far.
     pub received: Arc<AtomicU64>,
     /// The source may know of this migration.
@@ -146,6 +148,7 @@ impl Migration {
             meeting: watch::Sender::default(),
             routes: Mutex::default(),
             restored: Mutex::default(),
+            pids: Mutex::default(),
             received: Arc::default(),
             contacted: false.into(),
             parked: false.into(),
