@@ -89,7 +89,7 @@ impl Shim for Program {
             warn!(%error, "cannot run containers");
             self.exit.signal();
         }
-        let events = Events::new(publisher, self.namespace.clone());
+        let events = Events::new(publisher.address, self.namespace.clone());
         let pod = Arc::new(Pod::new(self.namespace.clone(), events, self.exit.clone()));
         if task_v2::is_wanted() {
             task_v2::serve(&pod, &self.socket).await;
