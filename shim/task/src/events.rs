@@ -62,6 +62,7 @@ impl Events {
     }
 
     /// Queues an event; never blocks.
+    #[allow(clippy::needless_pass_by_value)]
     pub fn send(&self, event: impl Event) {
         let message: &dyn MessageDyn = &event;
         let value = match message.write_to_bytes_dyn() {
