@@ -86,8 +86,12 @@ impl Net {
         let mut lines: Vec<String> = text
             .lines()
             .filter(|line| !line.contains("fe80"))
-            // The kernel notices a reader of a TUN some time after it attached.
-            .map(|line| line.replace("state UNKNOWN", "state UP"))
+            // The kernel notices a reader of a TUN, or its end, some time after that.
+            .map(|line| {
+                let line = line.replace("<NO-CARRIER,", "<").replace("linkdown ", "");
+                line.replace("state UNKNOWN", "state UP")
+                    .replace("state DOWN", "state UP")
+            })
             .collect();
         lines.push(format!("locked: {}", self.pod().locked().unwrap()));
         State(lines)
