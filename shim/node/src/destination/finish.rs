@@ -58,8 +58,15 @@ pub async fn run(
         }
     }
     told(migration);
-    clean(app, migration);
+    // Gigabytes of images take a while, and clients wait for the route.
+    let cleaning = {
+        let (app, migration) = (app.clone(), migration.clone());
+        tokio::task::spawn_blocking(move || clean(&app, &migration))
+    };
     resume(app, migration).await;
+    if let Err(error) = cleaning.await {
+        tracing::warn!(%error, "images may be left");
+    }
 }
 
 /// Asks the shim until the processes run. False when they never will, or the daemon stops.
