@@ -13,17 +13,21 @@ use crate::error::{Error, Result};
 
 /// Version of the `criu` in the path, e.g. "4.2"; empty when there is none.
 pub async fn criu_version() -> String {
-    let output = tokio::process::Command::new("criu")
-        .arg("--version")
-        .output()
-        .await;
-    let text = output
-        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
-        .unwrap_or_default();
+    let text = version_text(Path::new("criu")).await;
     text.lines()
         .find_map(|line| line.strip_prefix("Version:"))
         .map(|version| version.trim().to_owned())
         .unwrap_or_default()
+}
+
+/// What a program prints of its version; empty when there is none.
+async fn version_text(program: &Path) -> String {
+    let mut command = tokio::process::Command::new(program);
+    let output = command.arg("--version").output().await;
+    output.map_or_else(
+        |_| String::new(),
+        |output| String::from_utf8_lossy(&output.stdout).into_owned(),
+    )
 }
 
 /// Lets CRIU find out what the kernel can do. It keeps that in `/run/criu.kdat`, so that the node's
@@ -45,13 +49,7 @@ pub async fn dmtcp_version(config: &Config) -> String {
     let Some(prefix) = dmtcp::find_prefix(config.dmtcp_prefix()) else {
         return String::new();
     };
-    let output = tokio::process::Command::new(prefix.join("bin/dmtcp_launch"))
-        .arg("--version")
-        .output()
-        .await;
-    let text = output
-        .map(|output| String::from_utf8_lossy(&output.stdout).into_owned())
-        .unwrap_or_default();
+    let text = version_text(&prefix.join("bin/dmtcp_launch")).await;
     let version = text
         .lines()
         .next()

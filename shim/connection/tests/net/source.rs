@@ -253,3 +253,27 @@ fn locking_takes_less_than_the_freeze_can_feel() {
         assert!(times.iter().min().unwrap() < &Duration::from_millis(10));
     }
 }
+
+/// What docs/connections.md says of datagrams between the lock and the freeze.
+#[test]
+fn a_datagram_sent_under_the_lock_fails() {
+    if unable() {
+        return;
+    }
+    let nets = Nets::new();
+    let pod = nets.a.pod();
+    let _peer = nets
+        .router
+        .run(|| UdpSocket::bind("10.1.0.1:7000").unwrap());
+    let socket = nets.a.run(|| {
+        let socket = UdpSocket::bind((OLD4, 0)).unwrap();
+        socket.connect("10.1.0.1:7000").unwrap();
+        socket
+    });
+    socket.send(b"before").unwrap();
+    pod.lock_source(&old()).unwrap();
+    let error = socket.send(b"under").unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+    pod.unlock_source(&old()).unwrap();
+    socket.send(b"after").unwrap();
+}
