@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::Steps;
-use crate::entries::Tree;
+use crate::entries::{ESCAPED, LIFTED, OVERLAY, Tree};
 use crate::error::{Error, Result};
 use crate::init::{attributes, attributes_of_layer, put, remove};
 use crate::layout::{FOLDER, Found, Layout, Phase, State, make_dir, recover, sync};
@@ -19,6 +19,10 @@ const MAX_SEALED: u32 = 32;
 /// File that says: entries of the base have a container's own attributes under the names that
 /// OverlayFS keeps them under.
 const OWN: &str = "own";
+/// The same file when none has such a name any more: all have [`LIFTED`] ones. In two turns, as
+/// what a container calls `trusted.overlay.overlay.X` would lose two beginnings if it was met
+/// twice: under another hard link, or after a crash.
+const OWN_LIFTED: &str = "own-lifted";
 
 /// Folds a stack back: its layers are merged into the base, oldest first, and the base's content
 /// moves to where it was. Nobody may have it mounted. A plain volume stays as it is.
@@ -51,10 +55,7 @@ pub(crate) fn resume(layout: &Layout, mut state: State, steps: Steps<'_>) -> Res
     let base = Tree::open(&layout.part("base"))?;
     while let Phase::Fold { staged, all } = state.phase {
         if state.first > state.sealed + 1 {
-            if layout.part(OWN).exists() {
-                base.rename_own()?;
-                steps();
-            }
+            rename_own(layout, &base, steps)?;
             // The volume's directory becomes what the mounted root was.
             put(&layout.part("root"), &attributes(&base.path)?)?;
             steps();
@@ -82,6 +83,32 @@ pub(crate) fn resume(layout: &Layout, mut state: State, steps: Steps<'_>) -> Res
     }
 }
 
+/// Says that the base may have [`ESCAPED`] attributes.
+pub(crate) fn escaped(layout: &Layout) -> Result<()> {
+    let mark = layout.part(OWN);
+    if mark.exists() {
+        return Ok(());
+    }
+    fs::File::create(&mark).map_err(Error::io("create", &mark))?;
+    sync(&layout.folder)
+}
+
+/// Gives a container's own attributes their names. Can be done again.
+fn rename_own(layout: &Layout, base: &Tree, steps: Steps<'_>) -> Result<()> {
+    let (escaped, lifted) = (layout.part(OWN), layout.part(OWN_LIFTED));
+    if escaped.exists() {
+        base.rename_attributes(ESCAPED, LIFTED, steps)?;
+        sync(&base.path)?;
+        fs::rename(&escaped, &lifted).map_err(Error::io("rename", &escaped))?;
+        sync(&layout.folder)?;
+        steps();
+    }
+    if lifted.exists() {
+        base.rename_attributes(LIFTED, OVERLAY, steps)?;
+    }
+    Ok(())
+}
+
 fn plan(layout: &Layout, state: State) -> std::path::PathBuf {
     layout.part(&format!("plan-{}", state.first))
 }
@@ -106,14 +133,7 @@ fn merge_first(layout: &Layout, state: State, base: &Tree, steps: Steps<'_>) -> 
     let layer = Tree::open(&layout.layer(state.first, state))?;
     let staging = Tree::open(&layout.part("staging"))?;
     let redirects = Redirects::load(&plan(layout, state))?;
-    let own = || {
-        let mark = layout.part(OWN);
-        if mark.exists() {
-            return Ok(());
-        }
-        fs::File::create(&mark).map_err(Error::io("create", &mark))?;
-        sync(&layout.folder)
-    };
+    let own = || escaped(layout);
     merge(&layer, base, &staging, &redirects, &own, steps)
 }
 

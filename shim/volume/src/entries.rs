@@ -13,12 +13,15 @@ use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{FileStat, fstatat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
+use crate::Steps;
 use crate::error::{Error, Result};
 
 /// Beginning of the attributes that OverlayFS keeps.
 pub(crate) const OVERLAY: &[u8] = b"trusted.overlay.";
 /// A container's own `trusted.overlay.X` is kept under this beginning (kernel 6.7).
-const ESCAPED: &[u8] = b"trusted.overlay.overlay.";
+pub(crate) const ESCAPED: &[u8] = b"trusted.overlay.overlay.";
+/// And under this one while a fold gives all of them their names.
+pub(crate) const LIFTED: &[u8] = b"trusted.mycedrive.overlay.";
 
 /// A tree with the path that messages name it by.
 pub(crate) struct Tree {
@@ -169,22 +172,27 @@ impl Tree {
         strip(fd.as_fd()).map_err(self.attributes_of(path))
     }
 
-    /// Gives a container's own attributes their names, in the whole tree.
-    pub(crate) fn rename_own(&self) -> Result<()> {
+    /// Gives attributes that begin with `from` the beginning `to`, in the whole tree.
+    pub(crate) fn rename_attributes(&self, from: &[u8], to: &[u8], steps: Steps<'_>) -> Result<()> {
         let mut todo = vec![Vec::new()];
         while let Some(path) = todo.pop() {
-            let fd = self.handle(&path)?;
-            rename_own(fd.as_fd()).map_err(self.attributes_of(&path))?;
+            self.rename_attributes_of(&path, from, to)?;
+            steps();
             for entry in self.list(&path)? {
                 if is_dir(&entry.stat) {
                     todo.push(entry.path);
                 } else {
-                    let fd = self.handle(&entry.path)?;
-                    rename_own(fd.as_fd()).map_err(self.attributes_of(&entry.path))?;
+                    self.rename_attributes_of(&entry.path, from, to)?;
+                    steps();
                 }
             }
         }
         Ok(())
+    }
+
+    fn rename_attributes_of(&self, path: &[u8], from: &[u8], to: &[u8]) -> Result<()> {
+        let fd = self.handle(path)?;
+        rename_attributes(fd.as_fd(), from, to).map_err(self.attributes_of(path))
     }
 
     fn attributes_of(&self, path: &[u8]) -> impl FnOnce(io::Error) -> Error {
@@ -291,15 +299,15 @@ fn strip(fd: BorrowedFd<'_>) -> io::Result<bool> {
     Ok(own)
 }
 
-/// Gives a container's own attributes their names. Can be done again.
-fn rename_own(fd: BorrowedFd<'_>) -> io::Result<()> {
+/// Can be done again, if `to` does not itself begin with `from`.
+fn rename_attributes(fd: BorrowedFd<'_>, from: &[u8], to: &[u8]) -> io::Result<()> {
     let path = magic(fd)?;
     for name in names(fd)? {
-        let Some(rest) = name.as_bytes().strip_prefix(ESCAPED) else {
+        let Some(rest) = name.as_bytes().strip_prefix(from) else {
             continue;
         };
         if let Some(value) = value(fd, &name)? {
-            let real = CString::new([OVERLAY, rest].concat())?;
+            let real = CString::new([to, rest].concat())?;
             // SAFETY: both strings are NUL-terminated and the value has the length given.
             let set = unsafe {
                 let (value, size) = (value.as_ptr().cast(), value.len());

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::Steps;
+use crate::end::escaped;
 use crate::entries::Tree;
 use crate::error::{Error, Result};
 use crate::init::{attributes, attributes_of_layer, put, remove};
@@ -44,6 +45,8 @@ pub fn begin(volume: &Path, layers: u32) -> Result<Vec<PathBuf>> {
     for layer in &all {
         make_dir(layer)?;
     }
+    // The other node may have merged layers into its base.
+    escaped(&layout)?;
     Ok(all)
 }
 

@@ -10,7 +10,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use common::script::{Tree, op};
-use common::{Snapshot, is_root, snapshot, tempdir};
+use common::{Snapshot, is_root, set_xattr, snapshot, tempdir};
 use mycedrive_volume::layout::Phase;
 use mycedrive_volume::{
     Found, Reason, check, create_checkpoint, end, find, init, layers, mount, receive, recover,
@@ -166,6 +166,12 @@ fn changes(root: &Path) {
     fs::rename(root.join("kept"), root.join("plain-0/now/kept")).unwrap();
     fs::remove_file(root.join("plain-1")).unwrap();
     fs::hard_link(root.join("plain-2"), root.join("a/b/link")).unwrap();
+    // Names that OverlayFS keeps for itself, one of them as a stack in this one would have it. The
+    // kernel gives them to containers since 6.7.
+    for name in ["trusted.overlay.opaque", "trusted.overlay.overlay.origin"] {
+        set_xattr(&root.join("plain-2"), name, b"own");
+        set_xattr(&root.join("a"), name, b"own");
+    }
     fs::write(root.join("plain-3"), "appended").unwrap();
     fs::set_permissions(root, fs::Permissions::from_mode(0o3770)).unwrap();
 }
@@ -272,6 +278,14 @@ fn checkpoint_killed_at_every_step() {
     assert!(count > 3);
 }
 
+/// Another node's layers come to a volume.
+fn received(layers: &[PathBuf], volume: &Path) {
+    let to = receive::begin(volume, layers.len() as u32).unwrap();
+    for (from, to) in layers.iter().zip(&to) {
+        mycedrive_transfer::access::copy_tree(from, to).unwrap();
+    }
+}
+
 #[test]
 fn commit_killed_at_every_step() {
     if !ready() {
@@ -281,11 +295,7 @@ fn commit_killed_at_every_step() {
         let from = Place::new();
         let seen = stack_with_changes(&from);
         fs::write(place.volume.join("before"), "of the volume").unwrap();
-        let from = layers(&from.volume).unwrap();
-        let to = receive::begin(&place.volume, from.len() as u32).unwrap();
-        for (from, to) in from.iter().zip(&to) {
-            mycedrive_transfer::access::copy_tree(from, to).unwrap();
-        }
+        received(&layers(&from.volume).unwrap(), &place.volume);
         seen
     };
     let mut undone = 0;
@@ -327,6 +337,9 @@ fn many_layers_are_merged() {
     for number in 0..80 {
         seen = place.mounted(|root| {
             fs::write(root.join(format!("{number}")), "x").unwrap();
+            if number == 0 {
+                set_xattr(&root.join("0"), "trusted.overlay.origin", b"own");
+            }
             fs::write(root.join("counter"), format!("{number}")).unwrap();
             if number > 2 {
                 fs::remove_file(root.join(format!("{}", number - 2))).unwrap();
@@ -334,8 +347,14 @@ fn many_layers_are_merged() {
         });
         create_checkpoint(&place.volume, &mut undisturbed).unwrap();
     }
-    assert!(layers(&place.volume).unwrap().len() < 40);
+    let merged = layers(&place.volume).unwrap();
+    assert!(merged.len() < 40);
     same(&seen, &place.mounted(|_| {}), true);
+    let other = Place::new();
+    received(&merged, &other.volume);
+    receive::commit(&other.volume, &mut undisturbed).unwrap();
+    other.end();
+    same(&seen, &snapshot(&other.volume), true);
     place.end();
     same(&seen, &snapshot(&place.volume), true);
 }
