@@ -14,6 +14,7 @@ use std::io::Read;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{
@@ -27,6 +28,9 @@ use crate::error::{Error, Result};
 pub const CONFIG_LIMIT: u64 = 4 << 20;
 /// Largest program that is read, in bytes.
 pub const PROGRAM_LIMIT: u64 = 1 << 30;
+/// How often a path is walked when the kernel asks for it, and how long is waited between.
+const TRIES: u32 = 1000;
+const AGAIN: Duration = Duration::from_micros(100);
 
 /// What is at a path, last component not followed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,6 +132,14 @@ impl Root {
         let how = OpenHow::new()
             .flags(flags | OFlag::O_CLOEXEC)
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        // A rename or mount anywhere on the machine while a `..` is walked: the kernel cannot
+        // tell whether it led out, and asks to try again (openat2(2), EAGAIN).
+        for _ in 1..TRIES {
+            match openat2(&self.dir, path, how) {
+                Err(Errno::EAGAIN) => std::thread::sleep(AGAIN),
+                other => return other,
+            }
+        }
         openat2(&self.dir, path, how)
     }
 

@@ -6,6 +6,7 @@ mod common;
 
 use std::fs;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{CUSTOM_2, Tree, picture};
 use mycedrive_installer::doctor;
@@ -143,6 +144,28 @@ fn dot_dot_stays_inside() {
     assert_eq!(root.kind("/etc/../../../escaped").unwrap(), Kind::File);
     assert!(root.write("/etc/..", b"x", attributes).is_err());
     assert!(root.write("relative", b"x", attributes).is_err());
+}
+
+/// The kernel gives up on a `..` when something is renamed meanwhile, anywhere.
+#[test]
+fn renames_elsewhere_do_not_matter() {
+    let (tree, elsewhere) = (Tree::debian("1.7.24~ds1-6"), common::temporary());
+    let (from, to) = (elsewhere.path().join("a"), elsewhere.path().join("b"));
+    fs::write(&from, "").unwrap();
+    let root = tree.root();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                fs::rename(&from, &to).unwrap();
+                fs::rename(&to, &from).unwrap();
+            }
+        });
+        let path = format!("/{}etc/passwd", "etc/../".repeat(20));
+        let failed = (0..20_000).find_map(|_| root.kind(&path).err());
+        done.store(true, Ordering::Relaxed);
+        assert!(failed.is_none(), "{failed:?}");
+    });
 }
 
 #[test]

@@ -5,9 +5,15 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
 use nix::sys::stat::Mode;
+
+/// How often a path is walked when the kernel asks for it, and how long is waited between.
+const TRIES: u32 = 1000;
+const AGAIN: Duration = Duration::from_micros(100);
 
 /// Where the dynamic loader looks by default, and Debian's additions.
 const LIBRARIES: [&str; 6] = [
@@ -43,7 +49,7 @@ impl Image {
         let how = OpenHow::new()
             .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
             .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        let file = File::from(openat2(self.0.as_fd(), path, how)?);
+        let file = File::from(self.resolve(path, how)?);
         if file.metadata()?.is_file() {
             Ok(file)
         } else {
@@ -52,6 +58,18 @@ impl Image {
                 "not a regular file",
             ))
         }
+    }
+
+    fn resolve(&self, path: &Path, how: OpenHow) -> nix::Result<OwnedFd> {
+        // A rename or mount anywhere on the node while a `..` is walked: the kernel cannot tell
+        // whether it led out, and asks to try again (openat2(2), EAGAIN).
+        for _ in 1..TRIES {
+            match openat2(self.0.as_fd(), path, how) {
+                Err(Errno::EAGAIN) => std::thread::sleep(AGAIN),
+                other => return other,
+            }
+        }
+        openat2(self.0.as_fd(), path, how)
     }
 
     /// A program as execvp(3) finds it: by its path, or in the directories of `search`.
