@@ -12,8 +12,9 @@ use crate::migration::migrate;
 use crate::world::{Scenario, need_daemon, three};
 
 /// Two sockets: one that is bound to no address and answers whoever asks, one that is connected
-/// and asks itself. It writes how many answers the latter got. A datagram that is sent between the
-/// lock and the freeze fails (EPERM); both send on.
+/// and asks itself. It writes how many answers the latter got. A third one only sends, all the
+/// time; what the kernel refused of it is written too: nothing, as the lock comes after the freeze
+/// and goes before it ends.
 const POD: &str = "
 import socket, sys, threading, time
 bound = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
@@ -22,10 +23,17 @@ bound.bind(('::', 5000))
 def answer():
     while True:
         data, peer = bound.recvfrom(100)
-        try: bound.sendto(data, peer)
-        except OSError: pass
+        bound.sendto(data, peer)
 threading.Thread(target=answer, daemon=True).start()
 family, host = (socket.AF_INET6, sys.argv[1]) if ':' in sys.argv[1] else (socket.AF_INET, sys.argv[1])
+def only_send():
+    sends = socket.socket(family, socket.SOCK_DGRAM)
+    while True:
+        try: sends.sendto(b'x', (host, 9))
+        except OSError as error:
+            with open('/dev/shm/refused', 'a') as out: out.write('%s\\n' % error)
+        time.sleep(0.0002)
+threading.Thread(target=only_send, daemon=True).start()
 asks = socket.socket(family, socket.SOCK_DGRAM)
 asks.connect((host, 5001)); asks.settimeout(0.2)
 n = got = 0
@@ -107,6 +115,8 @@ fn go_on(testbed: &Testbed, version: u8) -> Result<()> {
         expect::soon("more answers in the pod", 10, || {
             Ok(answers(to, &destination)? > before + 20)
         })?;
+        let refused = to.exec_in(&destination, "main", &["cat", "/dev/shm/refused"])?;
+        ensure!(refused.stdout.is_empty(), "sending failed: {}", refused.stdout);
         source = destination;
     }
     let peers = outside.sh("cat /run/peers")?;

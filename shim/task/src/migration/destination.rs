@@ -111,6 +111,16 @@ impl Migrator {
         }
         hit(FaultPoint::ShimDestinationBeforeRun).await?;
         stopped::remove(self.sandbox())?;
+        // First, as their sockets are there: what a program sends under the lock fails (EPERM) or
+        // goes out late. Those that an engine suspended make theirs when they run.
+        let late = self.apps().iter().any(|container| {
+            container.restored().is_some()
+                && container.engine().is_ok_and(|engine| engine.suspends())
+        });
+        if !late {
+            self.own_network(mycedrive_connection::PodNet::unlock_destination)
+                .await?;
+        }
         for container in self.apps() {
             let Some(restored) = container.restored() else {
                 continue;
@@ -132,8 +142,10 @@ impl Migrator {
             }
         }
         hit(FaultPoint::ShimDestinationDuringRun).await?;
-        self.own_network(mycedrive_connection::PodNet::unlock_destination)
-            .await?;
+        if late {
+            self.own_network(mycedrive_connection::PodNet::unlock_destination)
+                .await?;
+        }
         if let Migration::Destination(to) = &mut *self.state() {
             to.stage = DestinationStage::Running;
         }

@@ -34,6 +34,7 @@ mod signals;
 mod source;
 mod start;
 mod state;
+mod still;
 mod stopped;
 mod volume;
 

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mycedrive_engine::freezer;
 use mycedrive_handover::fault::FaultPoint;
@@ -11,20 +10,17 @@ use mycedrive_proto::shim::DescribeReply;
 use tracing::{info, warn};
 
 use super::dump::Begun;
-use super::groups::{by_engine, connections, freezers, suspends, thaw_states, wait_empty};
+use super::groups::{freezers, suspends, thaw_states, wait_empty};
 use super::state::{Check, Dumped, Migration, Resumed, Source, SourceStage};
-use super::{Migrator, blocking, hit, left, plain_name, target};
+use super::{Migrator, blocking, hit, left, plain_name};
 use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::pod::Pod;
 use crate::state::{State, Step};
 use crate::volumes;
 
-/// How long a freeze waits for execs (probes) to end. New ones are refused meanwhile.
-const EXEC_PATIENCE: Duration = Duration::from_secs(2);
-
 impl Migrator {
-    /// Locks the network and freezes all containers. Returns when the last one stood still. What
+    /// Freezes all containers and locks the network. Returns when the last one stood still. What
     /// writes images below `images` starts before.
     pub(super) async fn freeze(
         self: Arc<Self>,
@@ -118,58 +114,6 @@ impl Migrator {
         left::write(self.sandbox(), &note)
     }
 
-    /// Lock, then freeze. After an error neither is in place.
-    async fn stop(
-        &self,
-        containers: &[Arc<Container>],
-        addresses: Vec<std::net::IpAddr>,
-        keep: bool,
-    ) -> Result<u64> {
-        let (suspended, frozen) = by_engine(containers)?;
-        let freezers = freezers(&frozen)?;
-        let execs = async {
-            for container in containers {
-                let mut count = container.running_execs();
-                let _ = count.wait_for(|count| *count == 0).await;
-            }
-        };
-        if tokio::time::timeout(EXEC_PATIENCE, execs).await.is_err() {
-            return Err(Error::Precondition(
-                "an exec session runs in the pod, which cannot move; end it and try again"
-                    .to_owned(),
-            ));
-        }
-        let to_unlock = addresses.clone();
-        let stopped = async {
-            hit(FaultPoint::ShimSourceBeforeLock).await?;
-            self.own_network(move |net| net.lock_source(&addresses))
-                .await?;
-            hit(FaultPoint::ShimSourceAfterLock).await?;
-            if let Some(engine) = suspends(&suspended)? {
-                let targets = suspended.iter().map(|c| (target(c), c.init.pid()));
-                engine.suspend(targets.collect(), connections(keep)).await?;
-            }
-            let stopped = blocking(move || {
-                freezer::freeze_all(&freezers)?;
-                Ok(now_ns())
-            })
-            .await;
-            if stopped.is_err()
-                && let Some(engine) = suspends(&suspended)?
-            {
-                engine.resume().await?;
-            }
-            stopped
-        }
-        .await;
-        if stopped.is_err() {
-            self.own_network(move |net| net.unlock_source(&to_unlock))
-                .await
-                .unwrap_or_else(|error| warn!(%error, "the network could not be unlocked"));
-        }
-        stopped
-    }
-
     /// Undoes the freeze: the pod goes on here. Unless its engine cannot let it go on, and there
     /// are images of it.
     pub(super) async fn resume(self: Arc<Self>, id: String) -> Result<Resumed> {
@@ -198,14 +142,14 @@ impl Migrator {
         self.forget_dumps();
         // Nobody but this shim may look after processes that run.
         left::remove(self.sandbox());
-        // Processes first: a packet that comes through must find somebody who answers.
+        // Before the network: only with them their sockets are there again, and a packet that comes
+        // through must find one.
         if let Some(engine) = suspends(&containers)? {
             engine.resume().await?;
         }
-        blocking(move || Ok(freezer::thaw_all(&freezers)?)).await?;
+        let unlocked = self.let_go(freezers, &addresses).await;
         thaw_states(&containers);
-        self.own_network(move |net| net.unlock_source(&addresses))
-            .await?;
+        unlocked?;
         self.state().stay();
         self.deliver_signals();
         info!(migration = %id, "resumed");
@@ -361,10 +305,4 @@ impl Drop for Freezing<'_> {
     fn drop(&mut self) {
         self.0.store(false, Ordering::SeqCst);
     }
-}
-
-fn now_ns() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| since.as_nanos() as u64)
 }
