@@ -116,7 +116,11 @@ fn go_on(testbed: &Testbed, version: u8) -> Result<()> {
             Ok(answers(to, &destination)? > before + 20)
         })?;
         let refused = to.exec_in(&destination, "main", &["cat", "/dev/shm/refused"])?;
-        ensure!(refused.stdout.is_empty(), "sending failed: {}", refused.stdout);
+        ensure!(
+            refused.stdout.is_empty(),
+            "sending failed: {}",
+            refused.stdout
+        );
         source = destination;
     }
     let peers = outside.sh("cat /run/peers")?;
