@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use libtest_mimic::{Completion, Failed, Trial};
-use mycedrive_integration::{Containerd, Error, Testbed, TestbedOptions, build_binaries};
+use mycedrive_integration::{Containerd, Error, Node, Testbed, TestbedOptions, build_binaries};
 
 use crate::bundle;
 use crate::cri::Skip;
@@ -13,6 +13,9 @@ use crate::report::Report;
 
 /// A testbed of another name is used if this is set.
 const NAME: &str = "MYCEDRIVE_CONFORMANCE_NAME";
+
+/// An OCI archive with images for the node, in place of the testbed's of the same name.
+const IMAGES: &str = "MYCEDRIVE_CONFORMANCE_IMAGES";
 
 enum State {
     New,
@@ -122,5 +125,17 @@ fn start(containerd: Containerd) -> Result<State, Failed> {
     };
     let node = testbed.node("a").map_err(|error| error.to_string())?;
     bundle::prepare(node).map_err(|error| format!("{error:#}"))?;
+    import(node).map_err(|error| format!("{error:#}"))?;
     Ok(State::Up(testbed))
+}
+
+/// Gives the node other images than the testbed's.
+fn import(node: &Node) -> Result<()> {
+    let Some(file) = std::env::var_os(IMAGES) else {
+        return Ok(());
+    };
+    std::fs::copy(&file, node.path("/srv/images.tar"))
+        .with_context(|| format!("cannot copy {}", file.display()))?;
+    node.sh("ctr -n k8s.io images import /srv/images.tar; rm /srv/images.tar")?;
+    Ok(())
 }

@@ -92,10 +92,16 @@ fn install(packages: &[&str]) -> Result<()> {
 }
 
 fn in_path(tool: &str) -> bool {
+    program(tool).is_some()
+}
+
+/// A program of this machine.
+pub(crate) fn program(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .chain([PathBuf::from("/usr/sbin"), PathBuf::from("/sbin")])
-        .any(|dir| dir.join(tool).is_file())
+        .map(|dir| dir.join(name))
+        .find(|file| file.is_file())
 }
 
 /// Where nodes have DMTCP, and where this machine should have it.

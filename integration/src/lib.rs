@@ -13,6 +13,7 @@
 mod arguments;
 mod cgroup;
 mod cri;
+mod crictl;
 mod error;
 mod host;
 mod image;
@@ -26,6 +27,7 @@ pub mod workload;
 
 pub use arguments::arguments;
 pub use cri::{Attach, Container, ContainerState, Cri, ExecResult, Pod, RunningPod, proto};
+pub use crictl::crictl;
 pub use error::{Error, Result};
 pub use host::{build_binaries, cargo, dmtcp, lacks_sys_resource, missing_privilege};
 pub use image::Images;

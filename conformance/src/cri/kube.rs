@@ -7,6 +7,11 @@ use anyhow::{Result, ensure};
 use mycedrive_integration::proto::{ContainerConfig, ContainerStatus, PodSandboxConfig};
 use mycedrive_integration::{Container, ContainerState, Cri, Node, Pod, Testbed};
 
+use super::HANDLERS;
+
+/// The engine that pods under our handler ask for.
+const ENGINE: &str = "MYCEDRIVE_CONFORMANCE_ENGINE";
+const ANNOTATION: &str = "mycedrive.io/engine";
 /// What is certain to happen happens within this time, on a loaded machine too.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -60,7 +65,11 @@ impl<'a> Kube<'a> {
 
     /// A pod of this handler.
     pub fn pod(&self, name: &str) -> Pod {
-        Pod::new("conformance", name).handler(self.handler)
+        let pod = Pod::new("conformance", name).handler(self.handler);
+        match std::env::var(ENGINE) {
+            Ok(engine) if self.handler != HANDLERS[0] => pod.annotation(ANNOTATION, &engine),
+            _ => pod,
+        }
     }
 
     /// Cuts the node's power and starts it again.

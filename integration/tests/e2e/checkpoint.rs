@@ -257,6 +257,8 @@ fn cri(testbed: &Testbed) -> Result<()> {
         "status\n",
         "container.log",
         "rootfs-diff.tar",
+        "stats-dump",
+        "dump.log",
         "checkpoint/inventory.img",
         "checkpoint/pages-1.img",
         "checkpoint/mycedrive-checkpoint.json",
@@ -272,13 +274,13 @@ fn cri(testbed: &Testbed) -> Result<()> {
     expect::contains("facts", &a.sh(facts)?, &wanted)?;
     let layer = a.sh("tar -xOf /srv/cri.tar rootfs-diff.tar | tar -tz")?;
     expect::contains("root layer", &layer, &["count"])?;
-    // Debian has checkpointctl, and no package of crictl.
     let shown = a.sh("checkpointctl show /srv/cri.tar
-         checkpointctl inspect --metadata --sockets --ps-tree /srv/cri.tar")?;
+         checkpointctl inspect --stats --metadata --sockets --ps-tree /srv/cri.tar")?;
     let wanted = [
         "io.containerd.mycedrive.v2",
         "localhost/busybox:1",
         "Root FS diff size",
+        "Frozen time",
         "Pod name: web",
         "Kubernetes namespace: shop",
         "[1]  sh",

@@ -7,6 +7,7 @@
 mod archive;
 mod checkpoint;
 mod connections;
+mod crictl;
 mod dmtcp;
 mod engine;
 mod expect;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         testbed::all(),
         runtime::all(),
         checkpoint::all(),
+        crictl::all(),
         archive::all(),
         migration::all(),
         memory::all(),

@@ -8,6 +8,7 @@ mod programs;
 mod shim;
 mod soak;
 mod statistics;
+mod transcript;
 mod volume;
 
 use std::fs;
@@ -101,6 +102,13 @@ enum What {
         #[arg(long, default_value = "docs")]
         page: PathBuf,
     },
+    /// The commands for checkpoints under each engine and what they say: writes
+    /// docs/checkpoint-transcript.md. Needs crictl in the PATH, and DMTCP.
+    Transcript {
+        /// Folder of the page.
+        #[arg(long, default_value = "docs")]
+        page: PathBuf,
+    },
     /// Migrations back and forth in a row; what is lost and what is left over.
     Soak {
         /// Migrations.
@@ -126,7 +134,7 @@ fn main() -> Result<()> {
     }
     match arguments.what {
         What::Programs { engine, .. } | What::Soak { engine, .. } => engine.check()?,
-        What::Engines { .. } => Engine::Dmtcp.check()?,
+        What::Engines { .. } | What::Transcript { .. } => Engine::Dmtcp.check()?,
         _ => {}
     }
     build_binaries(!cfg!(debug_assertions))?;
@@ -169,6 +177,7 @@ fn main() -> Result<()> {
             let page = page.join(format!("{}.md", engine.result("programs")));
             programs::run(&testbed, engine, &only, &page, &arguments.out)
         }
+        What::Transcript { page } => transcript::run(&testbed, &page),
         What::Soak {
             runs,
             engine,

@@ -10,7 +10,7 @@ use mycedrive_engine::{Checkpoint, Connections, EngineKind, Purpose, Release};
 use tracing::{debug, warn};
 
 use super::choice::choose_for_image;
-use super::{blocking, target};
+use super::{blocking, for_cri, target};
 use crate::container::{Container, Launch, RestorePlan};
 use crate::error::Result;
 use crate::pod::Pod;
@@ -51,6 +51,11 @@ pub async fn checkpoint(container: &Arc<Container>, request: &CheckpointRequest)
         })
         .await?;
     if request.work.is_none() {
+        if let Some(directory) = for_cri::directory(&container.spec, &container.id)
+            && let Err(error) = for_cri::leave(&work_dir, &directory)
+        {
+            warn!(%error, "the checkpoint's statistics and log are not kept");
+        }
         remove(&work_dir);
     }
     let contents = vec![ContainerEntry {

@@ -20,6 +20,7 @@ mod daemon;
 mod describe;
 mod destination;
 mod dump;
+mod for_cri;
 mod groups;
 pub mod left;
 mod local;
