@@ -98,7 +98,7 @@ fn pod(case: &Case) -> Pod {
 }
 
 /// Makes an empty volume on a node.
-fn fresh(node: &Node) -> Result<()> {
+pub fn fresh(node: &Node) -> Result<()> {
     let volume = empty_dir();
     node.sh(&format!(
         "rm -rf {volume} && mkdir -p {volume} && chmod 777 {volume}"

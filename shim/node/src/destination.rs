@@ -8,6 +8,7 @@
 
 mod annotations;
 mod archived;
+mod disk;
 mod drive;
 mod engines;
 mod finish;

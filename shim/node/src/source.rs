@@ -46,7 +46,7 @@ pub use migration::{Details, Migration, lock};
 pub use park::{on_request as park, recover as recover_parked};
 use refusal::Refusal;
 pub use table::Table;
-pub use trees::{ROOTFS, Trees, ids_of};
+pub use trees::{ROOTFS, Trees, ids_of, is_rootfs};
 
 /// How long journals of migrations that are over are kept.
 const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -95,6 +95,6 @@ pub use limiter::Limiter;
 pub use memory::{Known, MemoryProcess, MemorySender, MemorySummary};
 pub use tree::{
     FinalRound, ReceivedRound, Round, RoundSummary, TreeBegin, TreeId, TreeReceiver, TreeSender,
-    have,
+    Written, have,
 };
 pub use wire::{Counts, FrameReader, FrameWriter, Level, Options, Section, Survey};

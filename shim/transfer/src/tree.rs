@@ -11,12 +11,14 @@ mod scan;
 mod sender;
 mod sending;
 mod wipe;
+mod written;
 
 pub use have::have;
 pub use receiver::{ReceivedRound, TreeReceiver};
 pub(crate) use scan::{ScannedFile, list_files};
 pub use sender::{FinalRound, Round, RoundSummary, TreeSender};
 pub(crate) use wipe::wipe;
+pub use written::Written;
 
 use std::fmt;
 

@@ -20,6 +20,7 @@ use mycedrive_transfer::{
     Budget, Error, FinalRound, FrameReader, FrameWriter, Level, Limiter, Options, Round, TreeId,
     TreeReceiver, TreeSender,
 };
+use nix::fcntl::{FallocateFlags, fallocate};
 
 /// Longer than the window in which a ctime is not trusted.
 fn settle() {
@@ -53,7 +54,7 @@ fn an_unchanged_tree_costs_nothing() {
 }
 
 #[test]
-fn a_large_file_sends_only_its_changed_blocks() {
+fn a_large_file_sends_only_its_changed_pages() {
     let (from, to) = (tempdir(), tempdir());
     let path = from.path().join("data.db");
     fs::write(&path, noise(4 << 20, 1)).unwrap();
@@ -61,10 +62,42 @@ fn a_large_file_sends_only_its_changed_blocks() {
     transfer(&mut sender, &mut receiver, Round::Live);
     let file = File::options().write(true).open(&path).unwrap();
     file.write_all_at(b"x", 1_000_000).unwrap();
-    file.write_all_at(b"y", 3_000_000).unwrap();
+    // Two pages of another block.
+    file.write_all_at(b"yy", 732 * 4096 - 1).unwrap();
     let second = transfer(&mut sender, &mut receiver, Round::Live);
-    assert_eq!(second.content_bytes, 2 * 65536);
+    assert_eq!(second.content_bytes, 3 * 4096);
     assert_same(from.path(), to.path());
+}
+
+/// What a piece of a block holds changes in every way: data, its end, holes.
+#[test]
+fn ends_and_holes_inside_a_block_arrive() {
+    let (from, to) = (tempdir(), tempdir());
+    let path = from.path().join("file");
+    fs::write(&path, noise(200_000, 1)).unwrap();
+    let (mut sender, mut receiver) = (TreeSender::new(from.path()).unwrap(), receiver(to.path()));
+    transfer(&mut sender, &mut receiver, Round::Live);
+    let file = File::options().write(true).open(&path).unwrap();
+    let steps: [(&dyn Fn(), u64); 6] = [
+        // In the middle of a piece; then longer, with a hole up to the old end and beyond it.
+        (&|| file.set_len(150_001).unwrap(), 2545),
+        (&|| file.set_len(260_000).unwrap(), 4096),
+        (&|| file.write_all_at(b"x", 259_000).unwrap(), 1952),
+        (&|| punch(&file, 8192, 4096), 0),
+        (&|| punch(&file, 0, 65536), 0),
+        (&|| file.write_all_at(b"z", 20_000).unwrap(), 4096),
+    ];
+    for (number, (step, bytes)) in steps.into_iter().enumerate() {
+        step();
+        let sent = transfer(&mut sender, &mut receiver, Round::Live);
+        assert_eq!(sent.content_bytes, bytes, "step {number}");
+        assert_same(from.path(), to.path());
+    }
+}
+
+fn punch(file: &File, offset: i64, length: i64) {
+    let mode = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+    fallocate(file, mode, offset, length).unwrap();
 }
 
 #[test]

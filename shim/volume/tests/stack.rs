@@ -4,96 +4,21 @@
 
 #[path = "../../transfer/tests/common/mod.rs"]
 mod common;
+#[allow(dead_code)]
+mod place;
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use common::script::{Tree, op};
-use common::{Snapshot, is_root, set_xattr, snapshot, tempdir};
+use common::{Snapshot, is_root, set_xattr, snapshot};
 use mycedrive_volume::layout::Phase;
 use mycedrive_volume::{
     Found, Reason, check, create_checkpoint, end, find, init, layers, mount, receive, recover,
     undisturbed, unmount,
 };
+use place::{Place, content, ready, received, same, stack_with_changes};
 use proptest::prelude::*;
-
-fn ready() -> bool {
-    if !is_root() {
-        eprintln!("skipped: mounting needs root");
-    }
-    is_root()
-}
-
-/// A volume and a mount point.
-struct Place {
-    _folder: tempfile::TempDir,
-    volume: PathBuf,
-    target: PathBuf,
-}
-
-impl Place {
-    fn new() -> Self {
-        let folder = tempdir();
-        let (volume, target) = (folder.path().join("volume"), folder.path().join("merged"));
-        fs::create_dir(&volume).unwrap();
-        fs::create_dir(&target).unwrap();
-        fs::set_permissions(&volume, fs::Permissions::from_mode(0o2775)).unwrap();
-        Self {
-            _folder: folder,
-            volume,
-            target,
-        }
-    }
-
-    fn init(&self) {
-        init(&self.volume, &mut undisturbed).unwrap();
-    }
-
-    /// Works in the mounted stack; returns what it looked like at the end.
-    fn mounted(&self, work: impl FnOnce(&Path)) -> Snapshot {
-        mount(&self.volume, &self.target).unwrap();
-        work(&self.target);
-        let seen = snapshot(&self.target);
-        unmount(&self.volume, &self.target).unwrap();
-        seen
-    }
-
-    fn end(&self) {
-        end(&self.volume, &mut undisturbed).unwrap();
-        assert_eq!(find(&self.volume).unwrap(), Found::Plain);
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _ = unmount(&self.volume, &self.target);
-    }
-}
-
-#[track_caller]
-fn same(seen: &Snapshot, now: &Snapshot, exactly: bool) {
-    let strip = |all: &Snapshot| -> Snapshot {
-        let mut all = all.clone();
-        for entry in all.values_mut() {
-            // Where data lies in a file may change when it is copied up.
-            entry.segments.clear();
-            // What is cut is gone on with: the times of directories then are those of the end.
-            if !exactly && entry.mode & libc::S_IFMT == libc::S_IFDIR {
-                entry.mtime = (0, 0);
-            }
-        }
-        all
-    };
-    let (seen, now) = (strip(seen), strip(now));
-    for (path, entry) in &seen {
-        let other = now.get(path);
-        assert_eq!(other, Some(entry), "{}", path.escape_ascii());
-    }
-    for path in now.keys() {
-        assert!(seen.contains_key(path), "new: {}", path.escape_ascii());
-    }
-}
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 120, max_shrink_iters: 300, failure_persistence: None, ..ProptestConfig::default() })]
@@ -136,44 +61,6 @@ proptest! {
         place.end();
         same(&seen, &snapshot(&place.volume), true);
     }
-}
-
-/// Every kind of thing that a layer can hold.
-fn content(root: &Path) {
-    for name in ["a/b/c", "old/deep/er", "gone/with", "kept", "turns"] {
-        fs::create_dir_all(root.join(name)).unwrap();
-        fs::write(root.join(name).join("file"), name).unwrap();
-    }
-    for number in 0..4 {
-        fs::write(root.join(format!("plain-{number}")), vec![b'x'; 5000]).unwrap();
-    }
-}
-
-fn changes(root: &Path) {
-    fs::remove_dir_all(root.join("gone")).unwrap();
-    fs::create_dir_all(root.join("gone/new")).unwrap();
-    fs::write(root.join("gone/new/file"), "new").unwrap();
-    // Renamed, and something out of it renamed elsewhere, and its name taken again.
-    fs::rename(root.join("old/deep"), root.join("a/was-deep")).unwrap();
-    fs::rename(root.join("old"), root.join("moved")).unwrap();
-    fs::create_dir(root.join("old")).unwrap();
-    fs::write(root.join("old/another"), "1").unwrap();
-    fs::write(root.join("moved/file"), "changed").unwrap();
-    fs::remove_dir_all(root.join("turns")).unwrap();
-    fs::write(root.join("turns"), "into a file").unwrap();
-    fs::remove_file(root.join("plain-0")).unwrap();
-    fs::create_dir_all(root.join("plain-0/now/a/directory")).unwrap();
-    fs::rename(root.join("kept"), root.join("plain-0/now/kept")).unwrap();
-    fs::remove_file(root.join("plain-1")).unwrap();
-    fs::hard_link(root.join("plain-2"), root.join("a/b/link")).unwrap();
-    // Names that OverlayFS keeps for itself, one of them as a stack in this one would have it. The
-    // kernel gives them to containers since 6.7.
-    for name in ["trusted.overlay.opaque", "trusted.overlay.overlay.origin"] {
-        set_xattr(&root.join("plain-2"), name, b"own");
-        set_xattr(&root.join("a"), name, b"own");
-    }
-    fs::write(root.join("plain-3"), "appended").unwrap();
-    fs::set_permissions(root, fs::Permissions::from_mode(0o3770)).unwrap();
 }
 
 /// Runs `work` in a child that is killed before its step number `at`. False: it had fewer.
@@ -248,12 +135,6 @@ fn init_killed_at_every_step() {
     assert!(count > 10);
 }
 
-fn stack_with_changes(place: &Place) -> Snapshot {
-    content(&place.volume);
-    place.init();
-    place.mounted(changes)
-}
-
 #[test]
 fn end_killed_at_every_step() {
     if !ready() {
@@ -276,14 +157,6 @@ fn checkpoint_killed_at_every_step() {
     });
     eprintln!("create-checkpoint: {count} steps");
     assert!(count > 3);
-}
-
-/// Another node's layers come to a volume.
-fn received(layers: &[PathBuf], volume: &Path) {
-    let to = receive::begin(volume, layers.len() as u32).unwrap();
-    for (from, to) in layers.iter().zip(&to) {
-        mycedrive_transfer::access::copy_tree(from, to).unwrap();
-    }
 }
 
 #[test]

@@ -55,7 +55,7 @@ enum What {
         runs: usize,
     },
     /// Volumes: freeze against rounds and link, against size, bytes against change, overhead of a
-    /// stack. Each part is run by itself.
+    /// stack, a database's journal over many migrations. Each part is run by itself.
     Volume {
         /// Which part.
         #[arg(value_enum)]

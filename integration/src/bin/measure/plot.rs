@@ -10,7 +10,9 @@ pub struct Group {
     pub values: Vec<f64>,
 }
 
-const COLOURS: [&str; 3] = ["#2b6cb0", "#dd6b20", "#718096"];
+const COLOURS: [&str; 4] = ["#2b6cb0", "#dd6b20", "#718096", "#38a169"];
+/// Width of an entry of the legend.
+const ENTRY: f64 = 150.0;
 const HEIGHT: f64 = 220.0;
 const BAR: f64 = 34.0;
 
@@ -22,7 +24,9 @@ pub fn bars(title: &str, unit: &str, series: &[&str], groups: &[Group]) -> Strin
         .copied()
         .fold(1e-9, f64::max);
     let step = BAR * series.len() as f64 + 50.0;
-    let width = (step * groups.len() as f64 + 60.0).max(420.0);
+    let width = (step * groups.len() as f64 + 60.0)
+        .max(ENTRY * series.len() as f64 + 40.0)
+        .max(420.0);
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{width}\" height=\"320\" \
          font-family=\"sans-serif\" font-size=\"12\">\n\
@@ -30,7 +34,7 @@ pub fn bars(title: &str, unit: &str, series: &[&str], groups: &[Group]) -> Strin
          <text x=\"20\" y=\"22\" font-size=\"15\">{title} ({unit})</text>\n"
     );
     for (index, name) in series.iter().enumerate() {
-        let x = 20.0 + 190.0 * index as f64;
+        let x = 20.0 + ENTRY * index as f64;
         let colour = COLOURS[index % COLOURS.len()];
         let _ = writeln!(
             svg,

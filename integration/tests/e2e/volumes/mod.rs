@@ -1,5 +1,6 @@
 //! Volumes: as stacks on one node, and moved with everything that programs do with files.
 
+mod crashes;
 mod moves;
 mod stack;
 
@@ -15,7 +16,10 @@ const GRACE: Duration = Duration::from_secs(1);
 const FOLDER: &str = ".mycedrive-stack";
 
 pub fn all() -> Vec<Scenario> {
-    [stack::all(), moves::all()].into_iter().flatten().collect()
+    [stack::all(), moves::all(), crashes::all()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Where kubelet would have an emptyDir; the same path on each node.

@@ -91,7 +91,7 @@ while True:
 ";
 
 /// Asks the writer; returns how far it is.
-fn ask(node: &Node, pod: &RunningPod) -> Result<u64> {
+pub(super) fn ask(node: &Node, pod: &RunningPod) -> Result<u64> {
     expect::exec(
         node,
         pod,
@@ -109,7 +109,7 @@ fn ask(node: &Node, pod: &RunningPod) -> Result<u64> {
     Ok(number.parse()?)
 }
 
-fn writer(name: &str, volume: &str) -> Pod {
+pub(super) fn writer(name: &str, volume: &str) -> Pod {
     Pod::new("shop", name).with(
         Container::new("main", "python", &["python3", "-c", WRITER]).mount(volume, "/data", false),
     )

@@ -12,6 +12,7 @@ pub fn all() -> Vec<Scenario> {
         Scenario::new("volumes::stack_on_one_node", stack_on_one_node),
         Scenario::new("volumes::killed_shim", killed_shim),
         Scenario::new("volumes::sub_path", sub_path),
+        Scenario::new("volumes::as_kubelet_sees_it", as_kubelet_sees_it),
         Scenario::new("volumes::plain_with_a_reason", plain_with_a_reason),
     ]
 }
@@ -101,6 +102,54 @@ fn sub_path(testbed: &Testbed) -> Result<()> {
     let text = a.sh(&format!("cat {volume}/in/side/file"))?;
     expect::equal("the file", text.as_str(), "x")?;
     nothing_mounted(a)
+}
+
+/// fsGroup as kubelet sets it (a group that the setgid bit hands on), and what `du` counts for
+/// emptyDir.sizeLimit: on A, on B and at the end.
+fn as_kubelet_sees_it(testbed: &Testbed) -> Result<()> {
+    need_daemon(testbed)?;
+    let (a, b, _) = three(testbed)?;
+    let volume = empty_dir("group");
+    fresh(&[a, b], &volume)?;
+    for node in [a, b] {
+        node.sh(&format!("chgrp 2000 {volume} && chmod 2777 {volume}"))?;
+    }
+    let script = "mkdir /data/d; head -c 3000000 /dev/urandom >/data/d/file; \
+         touch /data/ready; exec tail -f /dev/null";
+    let pod = Pod::new("shop", "group").with(
+        Container::new("main", "busybox", &["sh", "-c", script])
+            .user(1000)
+            .mount(&volume, "/data", false),
+    );
+    let source = a.run_pod(&pod)?;
+    expect::soon("the file", 10, || {
+        Ok(a.exec_in(&source, "main", &["test", "-e", "/data/ready"])?
+            .code
+            == 0)
+    })?;
+    let destination = crate::migration::migrate(a, b, &pod)?;
+    let script =
+        "head -c 2000000 /dev/urandom >/data/d/more; stat -c '%u %g %a' /data /data/d /data/d/more";
+    let seen = expect::exec(b, &destination, "main", &["sh", "-c", script])?;
+    let owners = "0 2000 2777\n1000 2000 2755\n1000 2000 644";
+    expect::equal("owners on B", seen.as_str(), owners)?;
+    for (node, least) in [(a, 2900), (b, 4800)] {
+        ensure!(is_stack(node, &volume)?, "{} has no stack", node.name());
+        let used: u64 = node.sh(&format!("du -sk {volume} | cut -f1"))?.parse()?;
+        let name = node.name();
+        ensure!(
+            (least..least + 400).contains(&used),
+            "kubelet on {name} would see {used} KiB"
+        );
+    }
+    a.stop_pod(&source, GRACE)?;
+    b.stop_pod(&destination, GRACE)?;
+    let left = b.sh(&format!(
+        "cd {volume} && stat -c '%u %g %a' . d d/more && du -sk . | cut -f1"
+    ))?;
+    expect::contains("B's directory", &left, &[owners])?;
+    nothing_mounted(a)?;
+    nothing_mounted(b)
 }
 
 fn plain_with_a_reason(testbed: &Testbed) -> Result<()> {

@@ -13,6 +13,7 @@ use mycedrive_transfer::Budget;
 use tokio::time::{sleep, timeout};
 
 use super::annotations::Wish;
+use super::disk::Disk;
 use super::finish;
 use super::meeting::Stage;
 use super::migration::Migration;
@@ -40,6 +41,7 @@ pub async fn drive(app: Shared, migration: Arc<Migration>, wish: Wish) {
         staging: staging(&app, &migration.details.id),
         wish,
         places: Places::default(),
+        disk: Disk::default(),
         memory: 0,
         opened_for: vec![],
         froze_at: None,
@@ -82,6 +84,8 @@ pub(super) struct Task {
     pub(super) wish: Wish,
     pub(super) staging: PathBuf,
     pub(super) places: Places,
+    /// Puts on the disk what the rounds bring.
+    pub(super) disk: Disk,
     /// Bytes of memory that the source announced.
     pub(super) memory: u64,
     /// Ids of the containers that the source has authorised.
@@ -258,6 +262,10 @@ impl Task {
             let meeting = self.migration.meeting.borrow();
             (meeting.here().clone(), meeting.running())
         };
+        // Before `RUN`: what the pod knows to be on its disk is on the disk here. Goes on beside
+        // the restore.
+        let mut disk = Disk::default();
+        disk.put(places.take_written()?);
         let (manifest, staging, places_of) = (manifest.clone(), self.staging.clone(), here.clone());
         tokio::task::spawn_blocking(move || places.settle(&manifest, &places_of, &staging))
             .await
@@ -271,6 +279,8 @@ impl Task {
         *lock(&self.migration.pids) = restored.pids.values().copied().collect();
         let text = format!("{} ms", restored.milliseconds);
         self.migration.handle.event("restored", text);
+        let text = disk.wait().await?;
+        self.migration.handle.event("on disk", text);
         fault::hit(FaultPoint::DestinationAfterRestore).await
     }
 

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use mycedrive_proto::migration::{Manifest, SourceContainer};
 use mycedrive_transfer::access::copy_tree;
-use mycedrive_transfer::{Budget, FrameReader, Section, TreeReceiver};
+use mycedrive_transfer::{Budget, FrameReader, Section, TreeReceiver, Written};
 use mycedrive_volume::attach::Attachments;
 use mycedrive_volume::{receive, undisturbed};
 
@@ -21,7 +21,7 @@ use super::meeting::Arrival;
 use super::memory::MemoryRounds;
 use super::source::{Asked, Obstacle};
 use crate::error::{Error, Result};
-use crate::source::{ROOTFS, ids_of};
+use crate::source::{ROOTFS, ids_of, is_rootfs};
 use crate::{files, machine};
 
 const MIB: u64 = 1 << 20;
@@ -186,6 +186,18 @@ impl Places {
         }
         self.memory.ended();
         Ok(frames.counts().raw_bytes)
+    }
+
+    /// What rounds have written of volumes since this was last asked for. A root layer does not
+    /// outlive a loss of power in any case.
+    pub fn take_written(&mut self) -> Result<Vec<Written>> {
+        let volumes = self
+            .receivers
+            .iter_mut()
+            .filter(|(id, _)| !is_rootfs(id.as_str()));
+        volumes
+            .map(|(_, receiver)| receiver.take_written().map_err(failed))
+            .collect()
     }
 
     fn receiver(&self, id: &str) -> Result<TreeReceiver> {

@@ -35,14 +35,19 @@ struct Course {
     last: Option<(u64, Instant)>,
     /// How long the newest one took: about as long as its changes would in the freeze.
     took: Duration,
-    /// They do not get smaller any more.
-    stuck: bool,
+    /// How many in a row were not smaller than the one before.
+    alike: u32,
 }
+
+/// So many rounds in a row that do not shrink are the last: one may be as large as the one before
+/// by chance, when a program writes in bursts.
+const ENOUGH_ALIKE: u32 = 2;
 
 impl Course {
     fn ended(&mut self, bytes: u64, took: Duration) {
         let before = self.last.map(|(bytes, _)| bytes);
-        self.stuck = before.is_some_and(|before| bytes * 10 > before * 9);
+        let shrank = before.is_none_or(|before| bytes * 10 <= before * 9);
+        self.alike = if shrank { 0 } else { self.alike + 1 };
         self.last = Some((bytes, Instant::now()));
         self.took = took;
     }
@@ -54,7 +59,7 @@ impl Course {
             return complete && self.round < number;
         }
         let short = self.last.is_some() && self.took <= wish.max_downtime / 2;
-        let done = short || self.stuck || self.round >= most;
+        let done = short || self.alike >= ENOUGH_ALIKE || self.round >= most;
         let stale = self.last.is_none_or(|(_, at)| at.elapsed() > STALE);
         news || !done || (complete && stale && self.round < most)
     }
@@ -86,6 +91,12 @@ impl Task {
                 continue;
             }
             if now.complete() {
+                let behind = self.disk.is_behind();
+                self.disk.wait().await?;
+                if behind {
+                    // The newest round may be old by now.
+                    continue;
+                }
                 return Ok(());
             }
             self.wait_for(&now.missing());
@@ -163,6 +174,7 @@ impl Task {
         asked.memory = source::room_for_rounds(&self.app, self.memory);
         let stream = source.copy(round, asked).await?;
         let (bytes, ended) = self.receive(stream, None).await?;
+        self.disk.put(self.places.take_written()?);
         let wire = self.migration.received.load(Ordering::Relaxed) - before;
         let end = &ended.end;
         let text = format!(

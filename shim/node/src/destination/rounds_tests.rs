@@ -50,8 +50,25 @@ fn rounds_go_on_until_the_rest_fits_or_does_not_shrink() {
         4
     );
     assert_eq!(
-        run(&[(100, 10_000), (50, 5_000), (49, 4_900), (48, 4_800)]),
-        3
+        run(&[
+            (100, 10_000),
+            (50, 5_000),
+            (49, 4_900),
+            (48, 4_800),
+            (47, 4_700)
+        ]),
+        4
+    );
+    // Two alike by chance, then it goes on.
+    assert_eq!(
+        run(&[
+            (100, 10_000),
+            (50, 5_000),
+            (50, 5_000),
+            (20, 2_000),
+            (1, 100)
+        ]),
+        5
     );
     // Three quarters of the link's rate are written all the time.
     let steady: Vec<(u64, u64)> = (0..6)

@@ -28,6 +28,12 @@ pub fn ids_of(container: &str, tree: &str, layers: u32) -> Vec<String> {
     }
 }
 
+/// Whether a part is of a writable root layer.
+pub fn is_rootfs(id: &str) -> bool {
+    id.strip_prefix(ROOTFS)
+        .is_some_and(|rest| rest.starts_with('/'))
+}
+
 /// A mount that shows a tree: whose processes may have mapped its files, and under which path.
 #[derive(Debug, Clone)]
 struct View {

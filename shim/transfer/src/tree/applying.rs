@@ -12,6 +12,7 @@ use nix::unistd::{UnlinkatFlags, ftruncate, linkat, symlinkat, unlinkat};
 
 use super::content::BLOCK;
 use super::meta;
+use super::written::Written;
 use crate::beneath::{ParentCache, Root, STAGING, check_path, open_piece, split};
 use crate::budget::{Budget, Meter, check};
 use crate::error::{Error, Result};
@@ -22,6 +23,8 @@ struct OpenFile {
     path: Vec<u8>,
     file: File,
     size: u64,
+    /// It got content.
+    written: bool,
 }
 
 /// One round under way.
@@ -35,10 +38,11 @@ pub(super) struct Applying<'a> {
     content: Meter,
     file_size: u64,
     devices: bool,
+    written: &'a mut Written,
 }
 
 impl<'a> Applying<'a> {
-    pub(super) fn new(root: &'a Root, budget: &Budget) -> Self {
+    pub(super) fn new(root: &'a Root, budget: &Budget, written: &'a mut Written) -> Self {
         Self {
             root,
             parents: ParentCache::default(),
@@ -49,6 +53,7 @@ impl<'a> Applying<'a> {
             content: Meter::new("bytes of content in the round", budget.stream_bytes),
             file_size: budget.file_size,
             devices: budget.devices,
+            written,
         }
     }
 
@@ -240,6 +245,7 @@ impl<'a> Applying<'a> {
             path: path.to_vec(),
             file: File::from(fd),
             size,
+            written: false,
         });
         Ok(())
     }
@@ -265,7 +271,11 @@ impl<'a> Applying<'a> {
         let open = self.open_file("Data", offset, bytes.len() as u64)?;
         open.file
             .write_all_at(bytes, offset)
-            .map_err(|e| Error::io("write", &open.path, e))
+            .map_err(|e| Error::io("write", &open.path, e))?;
+        if let Some(open) = &mut self.open {
+            open.written = true;
+        }
+        Ok(())
     }
 
     fn hole(&mut self, offset: u64, length: u64) -> Result<()> {
@@ -296,6 +306,9 @@ impl<'a> Applying<'a> {
                     frame: "Attr",
                     reason,
                 });
+            }
+            if open.written {
+                self.written.add(path);
             }
             return meta::apply(open.file.as_fd(), libc::S_IFREG, wanted)
                 .map_err(|e| Error::io("set attributes of", path, e));

@@ -11,48 +11,69 @@ use super::index::UNKNOWN;
 use crate::error::{Error, Result};
 use crate::wire::{Digest, Frame, FrameWriter};
 
-/// Files are compared and sent in blocks of this many bytes.
+/// Files are compared in blocks of this many bytes.
 pub(crate) const BLOCK: u64 = 64 * 1024;
+/// Blocks that differ are sent in pieces of this many bytes, where the pieces' prints are known.
+const PIECE: usize = 4096;
+const PIECES: usize = BLOCK as usize / PIECE;
+
+/// The first half of a piece's digest.
+type Print = [u8; 16];
+/// Prints of a block's pieces.
+pub(crate) type Prints = Box<[Print; PIECES]>;
+
+/// A block with data at the receiver.
+#[derive(Clone, Debug)]
+pub(crate) struct Block {
+    /// Where it is in the file, counted in blocks.
+    pub(crate) number: u64,
+    pub(crate) digest: Digest,
+    /// `None`: when it differs all of it is sent.
+    pub(crate) prints: Option<Prints>,
+}
 
 /// What was sent of a file.
 #[derive(Default)]
 pub(crate) struct Sent {
-    /// Digests of the blocks with data at the receiver.
-    pub(crate) blocks: Vec<(u64, Digest)>,
+    /// The blocks with data at the receiver.
+    pub(crate) blocks: Vec<Block>,
     /// Bytes of content put into frames.
     pub(crate) bytes: u64,
     /// The file shrank while it was read.
     pub(crate) torn: bool,
 }
 
-/// Sends the blocks of `file` (of `size` bytes) that differ from `old`, the blocks that the
-/// receiver has. With `update` the receiver's file may hold other data where this one has holes.
+/// What the receiver has of a file.
+#[derive(Default)]
+pub(crate) struct There<'a> {
+    /// It has the file, which may hold other data where this one has holes.
+    pub(crate) update: bool,
+    pub(crate) blocks: &'a [Block],
+}
+
+/// Sends what of `file` (of `size` bytes) the receiver does not have. Prints of at most `prints`
+/// blocks are kept.
 pub(crate) fn send<W: Write>(
     out: &mut FrameWriter<W>,
     file: &File,
     path: &[u8],
     size: u64,
-    update: bool,
-    old: &[(u64, Digest)],
+    there: &There<'_>,
+    prints: usize,
     buffer: &mut Vec<u8>,
 ) -> Result<Sent> {
     buffer.resize(BLOCK as usize, 0);
     let segments = segments(file, size).map_err(|e| Error::io("find the holes of", path, e))?;
     let mut sent = Sent::default();
     let last = size.div_ceil(BLOCK);
-    let mut old = old
-        .iter()
-        .copied()
-        .filter(|(number, _)| *number < last)
-        .peekable();
+    let old = there.blocks.iter();
+    let mut old = old.filter(|block| block.number < last).peekable();
     for (number, pieces) in blocks(&segments) {
         // Blocks that the receiver has and that are holes now.
-        while let Some((gone, _)) = old.next_if(|(known, _)| *known < number) {
-            punch(out, gone, size)?;
+        while let Some(gone) = old.next_if(|known| known.number < number) {
+            punch(out, gone.number * BLOCK, BLOCK, size)?;
         }
-        let known = old
-            .next_if(|(known, _)| *known == number)
-            .map(|(_, digest)| digest);
+        let known = old.next_if(|known| known.number == number);
         let filled = if sent.torn {
             Some(0)
         } else {
@@ -63,56 +84,114 @@ pub(crate) fn send<W: Write>(
             .map_or(0, |(_, end)| (end - number * BLOCK) as usize);
         if filled.is_none_or(|filled| filled < complete) {
             sent.torn = true;
-            sent.blocks.push((number, UNKNOWN));
+            sent.blocks.push(Block {
+                number,
+                digest: UNKNOWN,
+                prints: None,
+            });
             continue;
         }
-        let digest = digest(&pieces, number, buffer);
-        sent.blocks.push((number, digest));
-        if known == Some(digest) {
-            continue;
+        let (digest, found) = digest(&pieces, number, buffer);
+        if known.is_none_or(|known| known.digest != digest) {
+            let prints = known.and_then(|known| known.prints.as_ref());
+            for (from, to) in differing(prints, &found) {
+                let range = (number * BLOCK + from as u64, number * BLOCK + to as u64);
+                sent.bytes += send_range(out, &pieces, range, size, there.update, buffer)?;
+            }
         }
-        let whole = BLOCK.min(size - number * BLOCK);
-        let covered: u64 = pieces.iter().map(|(start, end)| end - start).sum();
-        if update && covered < whole {
-            punch(out, number, size)?;
-        }
-        for (start, end) in pieces {
-            let from = (start - number * BLOCK) as usize;
-            let bytes = &buffer[from..from + (end - start) as usize];
-            out.put(&Frame::Data {
-                offset: start,
-                bytes,
-            })?;
-            sent.bytes += end - start;
-        }
+        let keep = sent.blocks.len() < prints;
+        sent.blocks.push(Block {
+            number,
+            digest,
+            prints: keep.then_some(found),
+        });
     }
-    for (gone, _) in old {
-        punch(out, gone, size)?;
+    for gone in old {
+        punch(out, gone.number * BLOCK, BLOCK, size)?;
     }
     Ok(sent)
 }
 
-/// Digests of the blocks of `file` that have data, as [`send`] compares them.
-pub(crate) fn digests(file: &File, path: &[u8], size: u64) -> Result<Vec<(u64, Digest)>> {
+/// Ranges of a block, in bytes, that are to be sent to a receiver that has the pieces `there`.
+fn differing(there: Option<&Prints>, found: &Prints) -> Vec<(usize, usize)> {
+    let Some(there) = there else {
+        return vec![(0, BLOCK as usize)];
+    };
+    let mut ranges: Vec<(usize, usize)> = Vec::new();
+    for (number, (there, found)) in there.iter().zip(found.iter()).enumerate() {
+        if there == found {
+            continue;
+        }
+        let (from, to) = (number * PIECE, (number + 1) * PIECE);
+        match ranges.last_mut() {
+            Some(last) if last.1 == from => last.1 = to,
+            _ => ranges.push((from, to)),
+        }
+    }
+    ranges
+}
+
+/// Sends the data of a range of a file that lies in the block in `buffer`; returns its bytes.
+fn send_range<W: Write>(
+    out: &mut FrameWriter<W>,
+    pieces: &[(u64, u64)],
+    range: (u64, u64),
+    size: u64,
+    update: bool,
+    buffer: &[u8],
+) -> Result<u64> {
+    let (from, to) = (range.0, range.1.min(size));
+    if from >= to {
+        return Ok(0);
+    }
+    let clipped: Vec<(u64, u64)> = clip(pieces, from, to).collect();
+    let covered: u64 = clipped.iter().map(|(start, end)| end - start).sum();
+    if update && covered < to - from {
+        punch(out, from, to - from, size)?;
+    }
+    for (start, end) in clipped {
+        let at = (start % BLOCK) as usize;
+        let bytes = &buffer[at..at + (end - start) as usize];
+        out.put(&Frame::Data {
+            offset: start,
+            bytes,
+        })?;
+    }
+    Ok(covered)
+}
+
+/// The parts of `pieces` between two offsets.
+fn clip(pieces: &[(u64, u64)], from: u64, to: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
+    pieces
+        .iter()
+        .map(move |&(start, end)| (start.max(from), end.min(to)))
+        .filter(|(start, end)| start < end)
+}
+
+/// The blocks of `file` that have data, as [`send`] compares them; without prints.
+pub(crate) fn digests(file: &File, path: &[u8], size: u64) -> Result<Vec<Block>> {
     let mut buffer = vec![0; BLOCK as usize];
     let segments = segments(file, size).map_err(|e| Error::io("find the holes of", path, e))?;
     let mut found = Vec::new();
     for (number, pieces) in blocks(&segments) {
         // What cannot be read is sent, and replaced.
-        let known = match fill(file, &pieces, number, &mut buffer) {
-            Some(_) => digest(&pieces, number, &buffer),
+        let digest = match fill(file, &pieces, number, &mut buffer) {
+            Some(_) => digest(&pieces, number, &buffer).0,
             None => UNKNOWN,
         };
-        found.push((number, known));
+        found.push(Block {
+            number,
+            digest,
+            prints: None,
+        });
     }
     Ok(found)
 }
 
-fn punch<W: Write>(out: &mut FrameWriter<W>, number: u64, size: u64) -> Result<()> {
-    let offset = number * BLOCK;
+fn punch<W: Write>(out: &mut FrameWriter<W>, offset: u64, length: u64, size: u64) -> Result<()> {
     out.put(&Frame::Hole {
         offset,
-        length: BLOCK.min(size - offset),
+        length: length.min(size - offset),
     })
 }
 
@@ -137,14 +216,36 @@ fn fill(file: &File, pieces: &[(u64, u64)], number: u64, buffer: &mut [u8]) -> O
     Some(reached)
 }
 
-fn digest(pieces: &[(u64, u64)], number: u64, buffer: &[u8]) -> Digest {
-    let mut hasher = blake3::Hasher::new();
-    for (start, end) in pieces {
-        let from = (start - number * BLOCK) as usize;
-        let to = (end - number * BLOCK) as usize;
-        hasher.update(&(from as u32).to_le_bytes());
-        hasher.update(&(to as u32).to_le_bytes());
-        hasher.update(&buffer[from..to]);
+/// Digest of a block, made of those of its pieces, and the pieces' prints. A piece's digest is
+/// that of its bytes, where all of it is data; else of the places and bytes of its data.
+fn digest(pieces: &[(u64, u64)], number: u64, buffer: &[u8]) -> (Digest, Prints) {
+    let mut prints: Prints = Box::default();
+    let mut all = blake3::Hasher::new();
+    for (at, print) in prints.iter_mut().enumerate() {
+        let from = at * PIECE;
+        let start = number * BLOCK + from as u64;
+        let whole = (start, start + PIECE as u64);
+        let mut data = clip(pieces, whole.0, whole.1).peekable();
+        let digest = match data.peek() {
+            None => [0; 32],
+            Some(first) if *first == whole => *blake3::hash(&buffer[from..from + PIECE]).as_bytes(),
+            Some(_) => in_parts(data, buffer),
+        };
+        all.update(&digest);
+        print.copy_from_slice(&digest[..size_of::<Print>()]);
+    }
+    (*all.finalize().as_bytes(), prints)
+}
+
+fn in_parts(data: impl Iterator<Item = (u64, u64)>, buffer: &[u8]) -> Digest {
+    // A key of its own: no bytes of a whole piece have such a digest.
+    let mut hasher = blake3::Hasher::new_keyed(b"parts of a piece, between holes.");
+    for (start, end) in data {
+        let at = (start % BLOCK) as usize;
+        let bytes = &buffer[at..at + (end - start) as usize];
+        hasher.update(&(at as u32).to_le_bytes());
+        hasher.update(&(bytes.len() as u32).to_le_bytes());
+        hasher.update(bytes);
     }
     *hasher.finalize().as_bytes()
 }

@@ -13,12 +13,13 @@ use std::path::Path;
 
 use nix::fcntl::OFlag;
 
+use super::content::Block;
 use super::index::{Index, Inode, RelPath};
 use super::scan::{Scan, is_race, scan};
 use super::{content, meta};
 use crate::beneath::{Root, STAGING, check_path};
 use crate::error::{Error, Result};
-use crate::wire::{Cursor, Digest, Put as _, Time};
+use crate::wire::{Cursor, Put as _, Time};
 
 /// Most bytes of a list before compression.
 const MAX_LIST: usize = 64 << 20;
@@ -54,9 +55,9 @@ pub fn have(root: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
         list.put_u64(entry.stat.st_rdev);
         list.put_u32(group);
         list.put_u32(blocks.len() as u32);
-        for (number, digest) in blocks {
-            list.put_u64(number);
-            list.extend_from_slice(&digest);
+        for block in blocks {
+            list.put_u64(block.number);
+            list.extend_from_slice(&block.digest);
         }
         if list.len() > MAX_LIST {
             return Ok(None);
@@ -135,7 +136,7 @@ struct Entry {
     kind: u32,
     device: u64,
     group: u32,
-    blocks: Vec<(u64, Digest)>,
+    blocks: Vec<Block>,
 }
 
 fn entry(cursor: &mut Cursor<'_>) -> Result<Entry> {
@@ -143,13 +144,17 @@ fn entry(cursor: &mut Cursor<'_>) -> Result<Entry> {
     check_path(path)?;
     let (kind, device, group) = (cursor.u32()?, cursor.u64()?, cursor.u32()?);
     let count = cursor.u32()? as usize;
-    let mut blocks: Vec<(u64, Digest)> = Vec::new();
+    let mut blocks: Vec<Block> = Vec::new();
     for _ in 0..count {
         let number = cursor.u64()?;
-        if blocks.last().is_some_and(|(before, _)| *before >= number) {
+        if blocks.last().is_some_and(|before| before.number >= number) {
             return Err(cursor.bad("its blocks are not in order"));
         }
-        blocks.push((number, cursor.array()?));
+        blocks.push(Block {
+            number,
+            digest: cursor.array()?,
+            prints: None,
+        });
     }
     Ok(Entry {
         path: path.into(),

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::content::Block;
 use crate::wire::{Digest, Time};
 
 /// A path relative to the tree's root; empty for the root. Sorted, a directory comes before what
@@ -22,8 +23,8 @@ pub(crate) struct Inode {
     pub(crate) ctime: Time,
     /// It may have changed since that stat without a new ctime, or was copied incompletely.
     pub(crate) doubtful: bool,
-    /// Digests of the blocks that have data, sorted by block number.
-    pub(crate) blocks: Vec<(u64, Digest)>,
+    /// The blocks that have data, sorted by number.
+    pub(crate) blocks: Vec<Block>,
 }
 
 /// State of the receiver.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::applying::Applying;
 use super::wipe::wipe;
+use super::written::Written;
 use super::{LISTED, TreeBegin};
 use crate::beneath::Root;
 use crate::budget::Budget;
@@ -34,14 +35,18 @@ pub struct TreeReceiver {
     have: Option<(u64, u32)>,
     /// What is in the directory was listed for the sender, and nothing has changed since.
     listed: bool,
+    /// Since it was last taken.
+    written: Written,
 }
 
 impl TreeReceiver {
     /// Opens the directory `root`, which must exist and be used by nobody else. `budget` bounds
     /// each round.
     pub fn new(root: &Path, budget: &Budget) -> Result<Self> {
+        let root = Root::open(root)?;
         Ok(Self {
-            root: Root::open(root)?,
+            written: Written::new(&root)?,
+            root,
             budget: budget.clone(),
             have: None,
             listed: false,
@@ -79,7 +84,7 @@ impl TreeReceiver {
                 have: have.map_or(0, |(_, round)| round),
             });
         }
-        let mut round = Applying::new(&self.root, &self.budget);
+        let mut round = Applying::new(&self.root, &self.budget, &mut self.written);
         let mut steps = 0;
         loop {
             let frame = reader.next()?;
@@ -97,5 +102,11 @@ impl TreeReceiver {
             content_bytes,
             steps,
         })
+    }
+
+    /// What rounds wrote since this was last asked for, to be synced.
+    pub fn take_written(&mut self) -> Result<Written> {
+        let none = Written::new(&self.root)?;
+        Ok(std::mem::replace(&mut self.written, none))
     }
 }

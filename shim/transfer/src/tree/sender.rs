@@ -144,6 +144,7 @@ impl TreeSender {
             index: Index::default(),
             summary,
             buffer: Vec::new(),
+            blocks: 0,
             touched: HashSet::new(),
         };
         sending.names(&steps)?;

@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, readlinkat};
 use nix::sys::stat::{FileStat, fstat};
 
+use super::content::There;
 use super::index::{Index, Inode, RelPath};
 use super::plan::{Group, Place, Plan};
 use super::scan::{Scan, is_race};
@@ -17,6 +18,10 @@ use super::{RoundSummary, content, meta};
 use crate::beneath::{Root, split};
 use crate::error::{Error, Result, show};
 use crate::wire::{Frame, FrameWriter};
+
+/// Blocks of a tree (16 GiB of content) whose pieces are remembered, in about 64 MiB. Of what is
+/// beyond, blocks are sent as a whole.
+const MAX_PRINTS: usize = 1 << 18;
 
 /// One round under way.
 pub(crate) struct Sending<'a, W: Write> {
@@ -27,6 +32,8 @@ pub(crate) struct Sending<'a, W: Write> {
     pub(super) index: Index,
     pub(super) summary: RoundSummary,
     pub(super) buffer: Vec<u8>,
+    /// Blocks in the new index.
+    pub(super) blocks: usize,
     /// Directories that got a new file or link.
     pub(super) touched: HashSet<RelPath>,
 }
@@ -92,6 +99,7 @@ impl<W: Write> Sending<'_, W> {
             self.index
                 .paths
                 .extend(names.into_iter().map(|path| (path.clone(), group.ino)));
+            self.blocks += inode.blocks.len();
             let doubtful = inode.doubtful || group.torn;
             self.index
                 .inodes
@@ -165,8 +173,13 @@ impl<W: Write> Sending<'_, W> {
             size,
             path: to,
         })?;
-        let old = known.map_or(&[][..], |known| &known.blocks);
-        let sent = content::send(self.out, file, to, size, update, old, &mut self.buffer)?;
+        let there = There {
+            update,
+            blocks: known.map_or(&[][..], |known| &known.blocks),
+        };
+        let prints = MAX_PRINTS.saturating_sub(self.blocks);
+        let buffer = &mut self.buffer;
+        let sent = content::send(self.out, file, to, size, &there, prints, buffer)?;
         self.attributes(file.as_fd(), stat, to)?;
         self.summary.content_bytes += sent.bytes;
         if sent.torn && !self.live {
