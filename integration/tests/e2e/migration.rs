@@ -22,6 +22,7 @@ pub fn all() -> Vec<Scenario> {
         Scenario::new("migration::nothing_is_left", nothing_is_left),
         Scenario::new("migration::source_is_held", source_is_held),
         Scenario::new("migration::several_containers", several_containers),
+        Scenario::new("migration::execs", execs),
         Scenario::new("migration::root_layer", root_layer),
         Scenario::new(
             "migration::shared_memory_pipes_and_clocks",
@@ -46,6 +47,39 @@ fn kernel_is_known(testbed: &Testbed) -> Result<()> {
     expect::soon("what CRIU found out", 20, || {
         Ok(a.sh("test -s /run/criu.kdat").is_ok())
     })
+}
+
+/// A session stands in the way, and is named; a probe, which ends by itself, does not.
+fn execs(testbed: &Testbed) -> Result<()> {
+    need_daemon(testbed)?;
+    let (a, b, _) = three(testbed)?;
+    let pod = redis::pod("redis-0", "mycedrive");
+    let source = a.run_pod(&pod)?;
+    let id = source.id("redis").to_owned();
+    let arrival = pod.migrate_from(&a.address());
+    let meanwhile = |seconds: &'static str| {
+        let (node, id) = (a.clone(), id.clone());
+        let exec = std::thread::spawn(move || {
+            let command = ["sleep", seconds];
+            node.cri()?
+                .exec_sync(&id, &command, Duration::from_secs(30))
+        });
+        let what = format!("sleep {seconds}");
+        expect::soon(&what, 5, || {
+            Ok(a.sh(&format!("pgrep -fx '{what}'")).is_ok())
+        })?;
+        anyhow::Ok(exec)
+    };
+    let session = meanwhile("20")?;
+    let message = expect::failure("the arrival", b.run_pod_within(&arrival, Duration::ZERO))?;
+    expect::contains("message", &message, &["1 exec session(s)", "end them"])?;
+    a.sh("pkill -fx 'sleep 20'")?;
+    drop(session.join());
+    let probe = meanwhile("0.3")?;
+    b.run_pod_within(&arrival, Duration::ZERO)
+        .context("while a probe ran")?;
+    drop(probe.join());
+    Ok(())
 }
 
 /// Moves a pod as kubelet does.

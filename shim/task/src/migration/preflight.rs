@@ -1,11 +1,16 @@
 //! Whether a pod could leave now.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::groups::members;
+use super::still::wait_for_execs;
 use super::{Migrator, blocking, target};
 use crate::error::Result;
 use crate::state::State;
+
+/// How long a look waits for execs to end. A probe of kubelet's has ended by then; the freeze waits longer.
+const EXEC_PATIENCE: Duration = Duration::from_millis(500);
 
 impl Migrator {
     /// What stands in the way of a migration now, or of a checkpoint that leaves addresses and
@@ -22,6 +27,8 @@ impl Migrator {
         let mut running = self.apps();
         running.retain(|container| container.init.state() == State::Running);
         let pod = members(&running);
+        // Those that stay are named below.
+        let _ = wait_for_execs(&running, EXEC_PATIENCE).await;
         for container in self.apps() {
             let name = &container.name;
             match container.init.state() {

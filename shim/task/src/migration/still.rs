@@ -27,7 +27,7 @@ impl Migrator {
     ) -> Result<u64> {
         let (suspended, frozen) = by_engine(containers)?;
         let freezers = freezers(&frozen)?;
-        wait_for_execs(containers).await?;
+        wait_for_execs(containers, EXEC_PATIENCE).await?;
         let stopped = async {
             hit(FaultPoint::ShimSourceBeforeLock).await?;
             let Some(engine) = suspends(&suspended)? else {
@@ -71,22 +71,22 @@ impl Migrator {
     }
 }
 
-/// Waits until no exec runs in any of these.
-async fn wait_for_execs(containers: &[Arc<Container>]) -> Result<()> {
+/// Waits until no exec runs in any of these, not longer than `patience`.
+pub(super) async fn wait_for_execs(
+    containers: &[Arc<Container>],
+    patience: Duration,
+) -> Result<()> {
     let execs = async {
         for container in containers {
             let mut count = container.running_execs();
             let _ = count.wait_for(|count| *count == 0).await;
         }
     };
-    tokio::time::timeout(EXEC_PATIENCE, execs)
-        .await
-        .map_err(|_| {
-            Error::Precondition(
-                "an exec session runs in the pod, which cannot move; end it and try again"
-                    .to_owned(),
-            )
-        })
+    tokio::time::timeout(patience, execs).await.map_err(|_| {
+        Error::Precondition(
+            "an exec session runs in the pod, which cannot move; end it and try again".to_owned(),
+        )
+    })
 }
 
 /// Freezes all and says when (nanoseconds of the wall clock).
