@@ -31,6 +31,11 @@ while True:
     time.sleep(0.1)"#;
 const IMAGE: &str = "localhost/python:1";
 const ARCHIVE: &str = "/srv/crictl/one.tar";
+const TAMPERED: &str = "/srv/crictl/tampered.tar";
+/// Changes the memory in an archive.
+const TAMPER: &str = "cd /srv/crictl; rm -rf tampered; mkdir tampered; tar -xf one.tar -C tampered
+    printf x >>$(ls tampered/checkpoint/pages-1.img tampered/checkpoint/*.dmtcp 2>/dev/null | head -n 1)
+    tar -cf tampered.tar -C tampered .; rm -rf tampered";
 
 fn program() -> Result<PathBuf> {
     crictl().ok_or_else(|| Skip("this machine has no crictl in its PATH".to_owned()).into())
@@ -203,6 +208,15 @@ fn there_and_back(a: &Node, engine: &str) -> Result<()> {
         let wanted = ["Frozen time", "Pages written", "[1]  python3"];
         expect::contains("checkpointctl inspect", &inspected, &wanted)?;
     }
+    a.sh(TAMPER)?;
+    let tampered = Made::start(a, "mycedrive", engine, TAMPERED).map(drop);
+    let message = expect::failure("a pod from a changed archive", tampered)?;
+    let named = if engine == "criu" {
+        "pages-1.img"
+    } else {
+        ".dmtcp"
+    };
+    expect::contains("message", &message, &[named])?;
     let restored = Made::start(a, "mycedrive", engine, ARCHIVE)?;
     let first = restored.counts_beyond(1)?;
     ensure!(
