@@ -27,11 +27,24 @@ fn pressure_lines() {
 }
 
 #[test]
+fn rdma_lines() {
+    let entry = v2::rdma_line("mlx4_0 hca_handle=2 hca_object=max").unwrap();
+    assert_eq!(
+        (&*entry.device, entry.hca_handles, entry.hca_objects),
+        ("mlx4_0", 2, u32::MAX)
+    );
+    assert!(v2::rdma_line("").is_none());
+}
+
+#[test]
 fn files_of_a_cgroup() {
     let dir = std::env::temp_dir().join(format!("mycedrive-stats-{}", std::process::id()));
     fs::create_dir_all(&dir).unwrap();
     fs::write(dir.join("memory.max"), "max\n").unwrap();
     fs::write(dir.join("memory.current"), "12\n").unwrap();
+    fs::write(dir.join("pids.max"), "max\n").unwrap();
+    fs::write(dir.join("rdma.max"), "").unwrap();
+    fs::write(dir.join("rdma.current"), "").unwrap();
     fs::write(dir.join("memory.events"), "low 0\noom_kill 2\nodd\n").unwrap();
     assert_eq!(number(&dir, "memory.max"), u64::MAX);
     assert_eq!(number(&dir, "missing"), 0);
@@ -39,6 +52,8 @@ fn files_of_a_cgroup() {
     let metrics = v2::collect(&dir);
     assert_eq!(metrics.memory.usage, 12);
     assert_eq!(metrics.memory_events.oom_kill, 2);
+    assert_eq!(metrics.pids.limit, u64::MAX);
+    assert!(metrics.rdma.is_some());
     fs::remove_dir_all(&dir).unwrap();
 }
 

@@ -5,14 +5,13 @@ use std::path::Path;
 
 use containerd_shim::protos::cgroups_v2::metrics::{
     CPUStat, HugeTlbStat, IOEntry, IOStat, MemoryEvents, MemoryStat, Metrics, PSIData, PSIStats,
-    PidsStat,
+    PidsStat, RdmaEntry, RdmaStat,
 };
 
 use super::{huge_page_sizes, number, table};
 
 /// Everything that can be read; what is not there stays zero.
 pub fn collect(directory: &Path) -> Metrics {
-    let limit = number(directory, "pids.max");
     let cpu = table(directory, "cpu.stat");
     let cpu = |key: &str| cpu.get(key).copied().unwrap_or(0);
     let events = table(directory, "memory.events");
@@ -20,7 +19,8 @@ pub fn collect(directory: &Path) -> Metrics {
     Metrics {
         pids: Some(PidsStat {
             current: number(directory, "pids.current"),
-            limit: if limit == u64::MAX { 0 } else { limit },
+            // As containerd has it, also if there is none.
+            limit: number(directory, "pids.max"),
             ..PidsStat::default()
         })
         .into(),
@@ -48,6 +48,7 @@ pub fn collect(directory: &Path) -> Metrics {
             ..MemoryEvents::default()
         })
         .into(),
+        rdma: rdma(directory).into(),
         io: Some(io(directory)).into(),
         hugetlb: huge_page_sizes()
             .into_iter()
@@ -106,6 +107,40 @@ fn memory(directory: &Path) -> MemoryStat {
         psi: pressure(directory, "memory.pressure").into(),
         ..MemoryStat::default()
     }
+}
+
+/// None where the controller is not there.
+fn rdma(directory: &Path) -> Option<RdmaStat> {
+    let entries = |file: &str| -> Option<Vec<RdmaEntry>> {
+        let text = fs::read_to_string(directory.join(file)).ok()?;
+        Some(text.lines().filter_map(rdma_line).collect())
+    };
+    Some(RdmaStat {
+        current: entries("rdma.current")?,
+        limit: entries("rdma.max")?,
+        ..RdmaStat::default()
+    })
+}
+
+/// `mlx4_0 hca_handle=2 hca_object=2000`; without a limit `max`.
+pub(super) fn rdma_line(line: &str) -> Option<RdmaEntry> {
+    let mut words = line.split_whitespace();
+    let mut entry = RdmaEntry {
+        device: words.next()?.to_owned(),
+        ..RdmaEntry::default()
+    };
+    for (key, value) in words.filter_map(|word| word.split_once('=')) {
+        let value = match value {
+            "max" => u32::MAX,
+            number => number.parse().ok()?,
+        };
+        match key {
+            "hca_handle" => entry.hca_handles = value,
+            "hca_object" => entry.hca_objects = value,
+            _ => {}
+        }
+    }
+    Some(entry)
 }
 
 fn io(directory: &Path) -> IOStat {
