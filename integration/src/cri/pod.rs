@@ -124,6 +124,12 @@ impl Container {
                 add_capabilities: self.capabilities.clone(),
                 drop_capabilities: Vec::new(),
             }),
+            masked_paths: paths(if self.privileged { &[] } else { &MASKED_PATHS }),
+            readonly_paths: paths(if self.privileged {
+                &[]
+            } else {
+                &READONLY_PATHS
+            }),
             ..LinuxContainerSecurityContext::default()
         };
         let mut labels = pod.all_labels();
@@ -175,6 +181,34 @@ impl Container {
             ..ContainerConfig::default()
         }
     }
+}
+
+/// What kubelet has masked in containers that do not ask for an unmasked `/proc`.
+const MASKED_PATHS: [&str; 11] = [
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+];
+
+/// And what it has made read-only.
+const READONLY_PATHS: [&str; 5] = [
+    "/proc/bus",
+    "/proc/fs",
+    "/proc/irq",
+    "/proc/sys",
+    "/proc/sysrq-trigger",
+];
+
+fn paths(all: &[&str]) -> Vec<String> {
+    all.iter().copied().map(str::to_owned).collect()
 }
 
 /// A pod that is to run. Its runtime handler is `mycedrive` unless another one is given.

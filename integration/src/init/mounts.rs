@@ -23,6 +23,8 @@ const DEVICES: [(&str, u64, u64); 8] = [
     ("net/tun", 10, 200),
 ];
 
+const NO_DATA: Option<&str> = None;
+
 /// Puts the node's root together and makes it this process's root.
 pub(super) fn mount_all(config: &InitConfig) -> Result<()> {
     attach(
@@ -168,6 +170,7 @@ fn mount_devices(root: &Path) -> Result<()> {
         fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o666))
             .map_err(Error::file("set the mode of", &path))?;
     }
+    as_on_a_machine(&dev)?;
     let terminals = "newinstance,ptmxmode=0666,mode=0620,gid=5";
     attach(
         Some("devpts"),
@@ -217,6 +220,32 @@ fn enter(root: &Path) -> Result<()> {
         MsFlags::MS_REC | MsFlags::MS_SHARED,
         None,
     )
+}
+
+/// Shows the kernel's own device files (devtmpfs), as `/dev` of a real node does: what a runtime
+/// binds from there is of that file system. A kernel without it has those that were made.
+fn as_on_a_machine(dev: &Path) -> Result<()> {
+    let all = dev.join(".all");
+    make_dir(&all)?;
+    if mount(
+        Some("devtmpfs"),
+        &all,
+        Some("devtmpfs"),
+        MsFlags::empty(),
+        NO_DATA,
+    )
+    .is_ok()
+    {
+        for (name, ..) in DEVICES {
+            let from = all.join(name);
+            if from.exists() {
+                attach(from.to_str(), &dev.join(name), None, MsFlags::MS_BIND, None)?;
+            }
+        }
+        umount2(&all, MntFlags::MNT_DETACH)
+            .map_err(Error::system("unmount devtmpfs".to_owned()))?;
+    }
+    fs::remove_dir(&all).map_err(Error::file("remove", &all))
 }
 
 fn attach(

@@ -29,8 +29,12 @@ const KERNEL: [&str; 14] = [
     "tracefs",
 ];
 
+/// Device files of every container (OCI runtime spec, "Default Devices").
+const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
+
 /// A line of `/proc/PID/mountinfo`, proc_pid_mountinfo(5).
 struct Mount<'a> {
+    root: &'a str,
     point: &'a Path,
     read_only: bool,
     kind: &'a str,
@@ -39,9 +43,10 @@ struct Mount<'a> {
 impl<'a> Mount<'a> {
     fn parse(line: &'a str) -> Option<Self> {
         let (left, right) = line.split_once(" - ")?;
-        let mut left = left.split(' ').skip(4);
-        let (point, options) = (left.next()?, left.next()?);
+        let mut left = left.split(' ').skip(3);
+        let (root, point, options) = (left.next()?, left.next()?, left.next()?);
         Some(Self {
+            root,
             point: Path::new(point),
             read_only: options.split(',').any(|option| option == "ro"),
             kind: right.split(' ').next()?,
@@ -102,9 +107,18 @@ pub(crate) fn wider(
             same && mount.point.starts_with(destination)
         })
     };
+    // A runtime masks a file with the node's /dev/null, and in a user namespace, where no device file
+    // can be made, shows those of the node.
+    let masked = paths("/linux/maskedPaths");
+    let device = |mount: &Mount<'_>| {
+        let name = mount.root.trim_start_matches('/');
+        mount.kind == "devtmpfs"
+            && (name == "null" && masked.contains(&mount.point)
+                || DEVICES.contains(&name) && mount.point == Path::new("/dev").join(name))
+    };
     mounts
         .iter()
-        .find(|mount| KERNEL.contains(&mount.kind) && !fits(mount))
+        .find(|mount| KERNEL.contains(&mount.kind) && !fits(mount) && !device(mount))
         .map(|mount| format!("{} is mounted at {}", mount.kind, mount.point.display()))
 }
 

@@ -74,6 +74,28 @@ fn nothing_of_the_kernel_is_added() {
 }
 
 #[test]
+fn the_nodes_device_files_are_where_a_runtime_puts_them() {
+    let masked = MOUNTS.replace(
+        "/ /proc/kcore rw,nosuid - tmpfs tmpfs rw",
+        "/null /proc/kcore rw,nosuid - devtmpfs devtmpfs rw",
+    );
+    assert_ne!(masked, MOUNTS);
+    let in_a_user_namespace = "98 90 0:5 /urandom /dev/urandom rw - devtmpfs devtmpfs rw";
+    let all = format!("{masked}\n{in_a_user_namespace}");
+    assert_eq!(found(&all, &spec()), None);
+    for line in [
+        "98 90 0:5 /null /proc/sysrq-trigger rw - devtmpfs devtmpfs rw",
+        "98 90 0:5 /sda /proc/kcore rw - devtmpfs devtmpfs rw",
+        "98 90 0:5 / /proc/kcore rw - devtmpfs devtmpfs rw",
+        "98 90 0:5 /mem /dev/null rw - devtmpfs devtmpfs rw",
+        "98 90 0:5 /kmsg /dev/kmsg rw - devtmpfs devtmpfs rw",
+    ] {
+        let more = format!("{MOUNTS}\n{line}");
+        assert!(found(&more, &spec()).is_some(), "{line}");
+    }
+}
+
+#[test]
 fn a_read_only_root_stays_one() {
     let mut read_only = spec();
     read_only["root"]["readonly"] = json!(true);
