@@ -9,9 +9,9 @@ use anyhow::{Context, Result, ensure};
 use mycedrive_integration::workload::redis;
 use mycedrive_integration::{Container, Node, Pod, RunningPod, Testbed};
 
-use crate::expect;
 use crate::migration::{client, finish, migrate};
 use crate::world::{Scenario, need_daemon, three};
+use crate::{engine, expect};
 
 pub fn all() -> Vec<Scenario> {
     let mut all = broken::all();
@@ -20,6 +20,7 @@ pub fn all() -> Vec<Scenario> {
             "memory::the_freeze_carries_changes",
             the_freeze_carries_changes,
         ),
+        Scenario::new("memory::under_dmtcp", under_dmtcp),
         Scenario::new("memory::written_all_the_time", written_all_the_time),
         Scenario::new("memory::without_room_for_rounds", without_room_for_rounds),
     ]);
@@ -55,13 +56,27 @@ fn in_the_freeze(node: &Node) -> Result<f64> {
         })
 }
 
-/// There and back, with a client. Values are compared by Redis itself.
 fn the_freeze_carries_changes(testbed: &Testbed) -> Result<()> {
     need_daemon(testbed)?;
+    carries_changes(testbed, "criu")
+}
+
+/// The images of DMTCP hold the libraries as well, and say nowhere which page is which.
+fn under_dmtcp(testbed: &Testbed) -> Result<()> {
+    need_daemon(testbed)?;
+    let (a, ..) = three(testbed)?;
+    engine::need(a, "dmtcp")?;
+    carries_changes(testbed, "dmtcp")
+}
+
+/// There and back, with a client. Values are compared by Redis itself.
+fn carries_changes(testbed: &Testbed, engine: &str) -> Result<()> {
     let (a, b, outside) = three(testbed)?;
     let args = ["redis-server", "--protected-mode", "no", "--save", ""];
     let args = [&args[..], &["--enable-debug-command", "yes"]].concat();
-    let pod = Pod::new("shop", "redis-0").with(Container::new("redis", "redis", &args));
+    let pod = Pod::new("shop", "redis-0")
+        .with(Container::new("redis", "redis", &args))
+        .annotation(engine::ANNOTATION, engine);
     let mut source = a.run_pod(&pod)?;
     let address = source.ip.clone();
     redis::fill(a, &source, 40)?;

@@ -250,6 +250,13 @@ proptest! {
             Frame::Node { kind: numbers.1, device: numbers.0, target: &path, path: b"y" },
             Frame::Data { offset: numbers.0, bytes: &path },
             Frame::ImageData { file: numbers.1, offset: numbers.0, bytes: &path },
+            Frame::ImageKnown {
+                file: numbers.1,
+                offset: numbers.0,
+                round: numbers.2,
+                page: numbers.1 / 2,
+                count: numbers.2 / 3,
+            },
         ] {
             let mut bytes = Vec::new();
             let tail = frame.encode(&mut bytes);

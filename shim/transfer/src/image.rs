@@ -1,10 +1,12 @@
 //! CRIU's image files, sent while CRIU still writes them.
 
+mod early;
 mod receiver;
+mod rounds;
 mod sender;
 mod set;
 
-pub use receiver::{ReceivedImages, receive_images};
+pub use receiver::{ReceivedImages, receive_images, receive_images_over};
 pub use sender::{ImagesSummary, send_images};
 pub use set::ImageSet;
 

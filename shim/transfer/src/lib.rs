@@ -68,6 +68,7 @@
 //! | 22 | ImageData | number u32, offset u64, data |
 //! | 23 | ImageSize | number u32, size u64 |
 //! | 24 | ImagesEnd | digest `[32]` |
+//! | 25 | ImageKnown | number u32, offset u64, round u32, page u32, count u32 |
 //!
 //! A digest is BLAKE3 over all frames (heads and payloads) before the frame that carries it. The
 //! chunks' CRC only makes sure that damage is found before a decoder sees it, and that not even a
@@ -89,10 +90,11 @@ mod xattr;
 pub use budget::Budget;
 pub use error::{Error, Result};
 pub use image::{
-    ImageSet, ImagesBegin, ImagesSummary, ReceivedImages, receive_images, send_images,
+    ImageSet, ImagesBegin, ImagesSummary, ReceivedImages, receive_images, receive_images_over,
+    send_images,
 };
 pub use limiter::Limiter;
-pub use memory::{Known, MemoryProcess, MemorySender, MemorySummary};
+pub use memory::{Form, Known, MemoryProcess, MemorySender, MemorySummary};
 pub use tree::{
     FinalRound, ReceivedRound, Round, RoundSummary, TreeBegin, TreeId, TreeReceiver, TreeSender,
     Written, have,

@@ -9,16 +9,22 @@
 //! content decides.
 //!
 //! CRIU's dump in the freeze is whole. [`thin`] takes out what the receiver has.
+//!
+//! DMTCP's images hold pages as well, at other places and without their addresses. For them a round
+//! brings each page once, whatever its address, in a file of pages ([`store`]); the images of the
+//! freeze say which of their pages are there.
 
 mod known;
 mod pagemap;
 mod process;
 mod round;
+mod store;
 mod thin;
 
 pub use known::Known;
-pub use process::MemoryProcess;
+pub use process::{Form, MemoryProcess};
 pub use round::{MemorySender, MemorySummary};
+pub(crate) use store::{At, STORE};
 pub(crate) use thin::{Instead, Thin, is_of_process};
 
 use std::collections::BTreeMap;
@@ -27,12 +33,12 @@ use std::collections::BTreeMap;
 use crate::image::PAGE;
 
 /// Of a page's content. Two different pages with one digest take 2^64 tries to find.
-type PageDigest = [u8; 16];
+pub(crate) type PageDigest = [u8; 16];
 
 static ZEROS: [u8; PAGE] = [0; PAGE];
 
 /// The digest of a page; `None` if it is all zeros.
-fn digest(page: &[u8]) -> Option<PageDigest> {
+pub(crate) fn digest(page: &[u8]) -> Option<PageDigest> {
     if page == ZEROS {
         return None;
     }

@@ -9,6 +9,7 @@ use mycedrive_integration::workload::client::{Client, now_ns};
 use mycedrive_integration::workload::{migrations, redis};
 use serde::Serialize;
 
+use crate::engine::Engine;
 use crate::plot::{Group, bars};
 use crate::statistics::Summary;
 use crate::{Conditions, write, write_json};
@@ -34,19 +35,35 @@ struct Run {
     lost: u64,
     errors: u64,
     bytes_sent: u64,
+    /// What went in each round and in the freeze, and how long its steps took.
+    steps: Vec<String>,
 }
 
-/// Measures each size `runs` times and writes `freeze.json` and `freeze.svg`.
-pub fn run(testbed: &Testbed, runs: usize, sizes: &[u64], out: &Path) -> Result<()> {
+/// Events of a migration that say what went, or how long something took.
+const STEPS: [&str; 4] = ["round", "dumped", "transferred", "restored"];
+
+/// Measures each size `runs` times and writes `freeze.json` and `freeze.svg`, for DMTCP
+/// `freeze-dmtcp.json` and `.svg`.
+pub fn run(
+    testbed: &Testbed,
+    engine: Engine,
+    runs: usize,
+    sizes: &[u64],
+    out: &Path,
+) -> Result<()> {
     let conditions = Conditions::now();
     let mut measured = Vec::new();
     for &megabytes in sizes {
         let mut all = Vec::new();
         for number in 1..=runs {
-            let run = migrate_once(testbed, megabytes)?;
+            let run = migrate_once(testbed, engine, megabytes)?;
             println!(
-                "{megabytes} MB, run {number} of {runs}: freeze {} ms, gap {:.0} ms, lost {}, errors {}",
-                run.freeze_ms, run.longest_gap_ms, run.lost, run.errors
+                "{megabytes} MB, run {number} of {runs}: freeze {} ms, gap {:.0} ms, lost {}, errors {}; {}",
+                run.freeze_ms,
+                run.longest_gap_ms,
+                run.lost,
+                run.errors,
+                run.steps.join("; ")
             );
             all.push(run);
         }
@@ -71,7 +88,7 @@ pub fn run(testbed: &Testbed, runs: usize, sizes: &[u64], out: &Path) -> Result<
         .collect();
     write(
         out,
-        "freeze.svg",
+        &format!("{}.svg", engine.result("freeze")),
         &bars(
             "Redis moved live",
             "ms, median",
@@ -81,7 +98,7 @@ pub fn run(testbed: &Testbed, runs: usize, sizes: &[u64], out: &Path) -> Result<
     )?;
     write_json(
         out,
-        "freeze",
+        &engine.result("freeze"),
         &Measured {
             conditions,
             sizes: measured,
@@ -89,13 +106,13 @@ pub fn run(testbed: &Testbed, runs: usize, sizes: &[u64], out: &Path) -> Result<
     )
 }
 
-fn migrate_once(testbed: &Testbed, megabytes: u64) -> Result<Run> {
+fn migrate_once(testbed: &Testbed, engine: Engine, megabytes: u64) -> Result<Run> {
     let (a, b, client) = (
         testbed.node("a")?,
         testbed.node("b")?,
         testbed.node("client")?,
     );
-    let pod = redis::pod("redis-0", "mycedrive");
+    let pod = engine.of(redis::pod("redis-0", "mycedrive"));
     let source = a.run_pod(&pod)?;
     redis::fill(a, &source, megabytes)?;
     let client = Client::start(client, &Client::program()?, source.ip.parse()?)?;
@@ -116,5 +133,11 @@ fn migrate_once(testbed: &Testbed, megabytes: u64) -> Result<Run> {
         lost: report.lost + report.doubled,
         errors: report.errors,
         bytes_sent: progress.bytes_sent,
+        steps: progress
+            .events
+            .iter()
+            .filter(|event| STEPS.contains(&event.name.as_str()))
+            .map(|event| format!("{}: {}", event.name, event.detail))
+            .collect(),
     })
 }

@@ -47,6 +47,9 @@ enum What {
         /// Sizes of the data set, megabytes.
         #[arg(long, value_delimiter = ',', default_values_t = [10, 100, 500])]
         sizes: Vec<u64>,
+        /// What the pods ask for.
+        #[arg(long, value_enum, default_value_t = Engine::Criu)]
+        engine: Engine,
     },
     /// Start, exec, delete and resident memory of the shim beside io.containerd.runc.v2.
     Shim {
@@ -133,7 +136,9 @@ fn main() -> Result<()> {
         anyhow::bail!("benchmarks make nodes on this machine and need root: {reason}");
     }
     match arguments.what {
-        What::Programs { engine, .. } | What::Soak { engine, .. } => engine.check()?,
+        What::Programs { engine, .. } | What::Soak { engine, .. } | What::Freeze { engine, .. } => {
+            engine.check()?;
+        }
         What::Engines { .. } | What::Transcript { .. } => Engine::Dmtcp.check()?,
         _ => {}
     }
@@ -149,7 +154,11 @@ fn main() -> Result<()> {
     };
     let testbed = Testbed::start(&options)?;
     match arguments.what {
-        What::Freeze { runs, sizes } => freeze::run(&testbed, runs, &sizes, &arguments.out),
+        What::Freeze {
+            runs,
+            sizes,
+            engine,
+        } => freeze::run(&testbed, engine, runs, &sizes, &arguments.out),
         What::Shim { runs } => shim::run(&testbed, runs, &arguments.out),
         What::Volume {
             part,

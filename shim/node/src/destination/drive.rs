@@ -25,6 +25,7 @@ use crate::blocks::Ended;
 use crate::error::{Error, Result};
 use crate::progress::now_ns;
 use crate::source::lock;
+use crate::units::show_bytes;
 use crate::{fault, files, machine};
 
 /// How long an abort may take when the daemon stops.
@@ -210,6 +211,7 @@ impl Task {
         });
         self.froze_at = Some(Instant::now());
         let limit = self.app.config.migration.freeze_limit;
+        let before = self.migration.received.load(Ordering::Relaxed);
         let received = async {
             let stream = source.freeze(self.places.memory_base()).await?;
             self.receive(stream, Some(images)).await
@@ -223,10 +225,12 @@ impl Task {
         handle.event_at("frozen", String::new(), ended.end.frozen_at_ns);
         let dump = format!("{} ms", ended.end.dump_milliseconds);
         handle.event("dumped", dump);
+        let wire = self.migration.received.load(Ordering::Relaxed) - before;
         let sent = format!(
-            "{} in {} ms",
-            crate::units::show_bytes(ended.end.raw_bytes),
-            ended.end.milliseconds
+            "{} in {} ms, {} on the wire",
+            show_bytes(ended.end.raw_bytes),
+            ended.end.milliseconds,
+            show_bytes(wire)
         );
         handle.event("transferred", sent);
         Ok(ended)

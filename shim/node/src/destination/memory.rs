@@ -3,13 +3,16 @@
 //! Each round is a directory `NUMBER/CONTAINER` with images of CRIU's, whose link `parent` leads to
 //! the round it builds on. CRIU follows these links while it restores. It does so from within the
 //! container's mounts, so they are relative.
+//!
+//! For images of DMTCP a round has a file with pages, which are copied into the images as these
+//! arrive.
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use mycedrive_transfer::{FrameReader, ImageSet, ImagesBegin, receive_images};
+use mycedrive_transfer::{FrameReader, ImageSet, ImagesBegin, receive_images_over};
 
 use crate::error::{Error, Result};
 use crate::files;
@@ -66,7 +69,8 @@ impl MemoryRounds {
                 self.newest
             )));
         }
-        receive_images(frames, begin, &to).map_err(|error| Error::Failed(error.to_string()))?;
+        receive_images_over(frames, begin, &to, &self.folder)
+            .map_err(|error| Error::Failed(error.to_string()))?;
         if base == 0 {
             return Ok(());
         }

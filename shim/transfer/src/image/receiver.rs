@@ -11,7 +11,8 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::ftruncate;
 
-use super::{ImageSet, ImagesBegin, MAX_DEPTH, depth};
+use super::rounds::Rounds;
+use super::{ImageSet, ImagesBegin, MAX_DEPTH, PAGE, depth};
 use crate::beneath::{ParentCache, Root, check_path, open_piece};
 use crate::budget::{Meter, check};
 use crate::error::{Error, Result};
@@ -37,6 +38,31 @@ pub fn receive_images<R: Read>(
     begin: &ImagesBegin,
     dir: &Path,
 ) -> Result<ReceivedImages> {
+    receive(reader, begin, dir, None)
+}
+
+/// The same for images that build on rounds of memory, which are in `rounds`, each in a directory
+/// named by its number. They must be whole.
+pub fn receive_images_over<R: Read>(
+    reader: &mut FrameReader<R>,
+    begin: &ImagesBegin,
+    dir: &Path,
+    rounds: &Path,
+) -> Result<ReceivedImages> {
+    receive(
+        reader,
+        begin,
+        dir,
+        Some(Rounds::new(rounds, begin.set.base())),
+    )
+}
+
+fn receive<R: Read>(
+    reader: &mut FrameReader<R>,
+    begin: &ImagesBegin,
+    dir: &Path,
+    rounds: Option<Rounds<'_>>,
+) -> Result<ReceivedImages> {
     match std::fs::DirBuilder::new().mode(0o700).create(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             return Err(Error::io("create", dir.as_os_str().as_bytes(), error));
@@ -52,6 +78,8 @@ pub fn receive_images<R: Read>(
         files: Vec::new(),
         entries: Meter::new("image files", budget.entries.min(MAX_FILES)),
         file_size: budget.file_size,
+        known: Meter::new("bytes from earlier rounds", budget.stream_bytes),
+        rounds,
         sized: 0,
         bytes: 0,
     };
@@ -63,6 +91,13 @@ pub fn receive_images<R: Read>(
                 offset,
                 bytes,
             } => receiving.data(file, offset, bytes)?,
+            Frame::ImageKnown {
+                file,
+                offset,
+                round,
+                page,
+                count,
+            } => receiving.known(file, offset, (round, page, count))?,
             Frame::ImageSize { file, size } => receiving.size(file, size)?,
             Frame::ImagesEnd { .. } => break,
             other => {
@@ -98,17 +133,20 @@ struct Image {
     file: Option<File>,
 }
 
-struct Receiving {
+struct Receiving<'a> {
     root: Root,
     parents: ParentCache,
     files: Vec<Image>,
     entries: Meter,
     file_size: u64,
+    /// Bytes that were copied from earlier rounds.
+    known: Meter,
+    rounds: Option<Rounds<'a>>,
     sized: u64,
     bytes: u64,
 }
 
-impl Receiving {
+impl Receiving<'_> {
     fn file(&mut self, number: u32, path: &[u8]) -> Result<()> {
         self.entries.take(1)?;
         if number as usize != self.files.len() {
@@ -162,6 +200,27 @@ impl Receiving {
         })?;
         file.write_all_at(bytes, offset)
             .map_err(|e| Error::io("write", &image.path, e))
+    }
+
+    fn known(&mut self, number: u32, offset: u64, pages: (u32, u32, u32)) -> Result<()> {
+        const FRAME: &str = "ImageKnown";
+        let bytes = u64::from(pages.2) * PAGE as u64;
+        let end = offset.saturating_add(bytes);
+        check("size of an image file", end, self.file_size)?;
+        self.known.take(bytes)?;
+        let image = self.files.get(number as usize).ok_or(Error::Malformed {
+            frame: FRAME,
+            reason: "it names a file that was not announced",
+        })?;
+        let out_of_turn = |reason| Error::Unexpected {
+            frame: FRAME,
+            reason,
+        };
+        let file = image.file.as_ref();
+        let file = file.ok_or(out_of_turn("the file's size was announced already"))?;
+        let rounds = self.rounds.as_mut();
+        let rounds = rounds.ok_or(out_of_turn("the set builds on no round"))?;
+        rounds.copy(pages, file, &image.path, offset)
     }
 
     fn size(&mut self, number: u32, size: u64) -> Result<()> {

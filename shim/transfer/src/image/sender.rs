@@ -4,23 +4,28 @@
 //! of the bytes. Every other file may be written at any offset until CRIU has finished, and is
 //! sent after that.
 //!
+//! Images of DMTCP are followed as well ([`early`]). Where the receiver has pages whatever their
+//! address, every page of what is sent is looked up among them.
+//!
 //! Where the receiver has memory from rounds before, pages are only digested while CRIU works. What
 //! it has is taken out of them at the end.
 
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _, Write};
+use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
-use super::{ImageSet, MAX_DEPTH, PAGE, depth};
+use super::{ImageSet, MAX_DEPTH, PAGE, depth, early};
 use crate::beneath::{Root, split};
 use crate::error::{Error, Result, show};
-use crate::memory::{Instead, Known, Thin, is_of_process};
+use crate::memory::{At, Instead, Known, Thin, digest, is_of_process};
 use crate::tree::{ScannedFile, list_files};
 use crate::wire::{Frame, FrameWriter};
 
@@ -44,6 +49,22 @@ pub struct ImagesSummary {
     pub early_bytes: u64,
 }
 
+impl ImagesSummary {
+    fn add(&mut self, sent: Sent) {
+        self.bytes += sent.bytes;
+        self.known_bytes += sent.known;
+        self.zero_bytes += sent.zero;
+    }
+}
+
+/// What became of pages. Those that are known are not among the bytes.
+#[derive(Clone, Copy, Default)]
+struct Sent {
+    bytes: u64,
+    known: u64,
+    zero: u64,
+}
+
 /// A file on its way.
 struct Followed {
     number: u32,
@@ -52,6 +73,8 @@ struct Followed {
     read: u64,
     /// How many bytes the receiver's file has so far.
     sent: u64,
+    /// It was followed under another name.
+    early: bool,
 }
 
 /// Sends every regular file beneath `dir` (folders with flat files). `done` is asked again and
@@ -73,6 +96,7 @@ pub fn send_images<W: Write>(
         root,
         out,
         files: BTreeMap::new(),
+        known: known.has_store().then_some(known),
         thin: (base > 0).then(|| Thin::new(known)),
         buffer: vec![0; READ],
         summary: ImagesSummary::default(),
@@ -101,6 +125,8 @@ struct Sending<'a, W: Write> {
     root: Root,
     out: &'a mut FrameWriter<W>,
     files: BTreeMap<Box<[u8]>, Followed>,
+    /// What is looked up page by page.
+    known: Option<&'a Known>,
     thin: Option<Thin<'a>>,
     buffer: Vec<u8>,
     summary: ImagesSummary,
@@ -115,6 +141,12 @@ impl<W: Write> Sending<'_, W> {
     /// Sends what is new; `last` takes in the files that are not followed.
     fn look(&mut self, last: bool) -> Result<()> {
         let list = self.list()?;
+        for path in &list {
+            if let Some(named) = early::final_path(path) {
+                // It may be renamed at any moment, and is found again under its last name.
+                self.follow_as(path, &named)?;
+            }
+        }
         let Some(mut thin) = self.thin.take() else {
             for path in list.iter().filter(|path| last || is_append_only(path)) {
                 self.follow(path, None)?;
@@ -141,7 +173,7 @@ impl<W: Write> Sending<'_, W> {
                 continue;
             }
             // So far it was only looked at.
-            if let Some(followed) = self.files.get_mut(path) {
+            if let Some(followed) = self.files.get_mut(path).filter(|file| !file.early) {
                 followed.read = 0;
             }
             self.follow(path, None)?;
@@ -173,46 +205,72 @@ impl<W: Write> Sending<'_, W> {
         if self.files.contains_key(path) {
             return Ok(());
         }
-        let number = self.files.len() as u32;
         let fd = self
             .root
             .at(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)
             .map_err(|e| Error::io("open", path, e))?;
+        self.add(path, File::from(fd), false)
+    }
+
+    fn add(&mut self, path: &[u8], file: File, early: bool) -> Result<()> {
+        let number = self.files.len() as u32;
         self.out.put(&Frame::ImageFile { file: number, path })?;
         let followed = Followed {
             number,
-            file: File::from(fd),
+            file,
             read: 0,
             sent: 0,
+            early,
         };
         self.files.insert(path.into(), followed);
         self.summary.files += 1;
         Ok(())
     }
 
+    /// Sends the whole pages that a file at `path` has beyond what was read of it, as the file `named`.
+    /// One that has just got its last name is left to the next look.
+    fn follow_as(&mut self, path: &[u8], named: &[u8]) -> Result<()> {
+        if !self.files.contains_key(named) {
+            match self.root.at(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK) {
+                Ok(fd) => self.add(named, File::from(fd), true)?,
+                Err(Errno::ENOENT) => return Ok(()),
+                Err(errno) => return Err(Error::io("open", path, errno)),
+            }
+        }
+        self.read_on(named, None, true)
+    }
+
     /// Sends what a file has beyond what was read of it; with `thin` only takes its digests, of
     /// whole pages.
-    fn follow(&mut self, path: &[u8], mut thin: Option<&mut Thin<'_>>) -> Result<()> {
+    fn follow(&mut self, path: &[u8], thin: Option<&mut Thin<'_>>) -> Result<()> {
         self.open(path)?;
+        let whole = thin.is_some();
+        self.read_on(path, thin, whole)
+    }
+
+    /// `whole`: whole pages only.
+    fn read_on(&mut self, path: &[u8], mut thin: Option<&mut Thin<'_>>, whole: bool) -> Result<()> {
         let Some(followed) = self.files.get_mut(path) else {
             return Ok(());
         };
         loop {
-            let mut count = read_up_to(&followed.file, &mut self.buffer, followed.read)
+            let count = read_up_to(&followed.file, &mut self.buffer, followed.read)
                 .map_err(|e| Error::io("read", path, e))?;
-            if let Some(thin) = &mut thin {
-                count -= count % PAGE;
-                thin.pages(path, &self.buffer[..count]);
-            }
-            if count == 0 {
+            let whole = whole || count == self.buffer.len();
+            let done = if let Some(thin) = &mut thin {
+                let pages = count - count % PAGE;
+                thin.pages(path, &self.buffer[..pages]);
+                pages as u64
+            } else {
+                let bytes = &self.buffer[..count];
+                let sent = send_pages(self.out, followed, bytes, self.known, whole)?;
+                self.summary.add(sent);
+                sent.bytes + sent.known
+            };
+            if done == 0 {
                 return Ok(());
             }
-            followed.read += count as u64;
-            if thin.is_none() {
-                let zero = send_pages(self.out, followed, &self.buffer[..count])?;
-                self.summary.bytes += count as u64;
-                self.summary.zero_bytes += zero;
-            }
+            followed.read += done;
         }
     }
 
@@ -238,9 +296,9 @@ impl<W: Write> Sending<'_, W> {
         match instead {
             Instead::Content(content) => {
                 for piece in content.chunks(READ) {
-                    send_pages(self.out, followed, piece)?;
+                    let sent = send_pages(self.out, followed, piece, None, false)?;
+                    self.summary.bytes += sent.bytes;
                 }
-                self.summary.bytes += content.len() as u64;
             }
             Instead::Pages(runs) => {
                 for run in runs {
@@ -252,9 +310,9 @@ impl<W: Write> Sending<'_, W> {
                             .read_exact_at(&mut self.buffer[..length], at)
                             .map_err(|e| Error::io("read", path, e))?;
                         at += length as u64;
-                        let zero = send_pages(self.out, followed, &self.buffer[..length])?;
-                        self.summary.bytes += length as u64;
-                        self.summary.zero_bytes += zero;
+                        let bytes = &self.buffer[..length];
+                        self.summary
+                            .add(send_pages(self.out, followed, bytes, None, false)?);
                     }
                 }
                 self.summary.known_bytes += followed.read - followed.sent;
@@ -309,45 +367,96 @@ fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> 
     Ok(filled)
 }
 
-/// Sends the runs of pages that are not all zero, behind what was sent of the file; returns how
-/// many bytes were left out.
+/// What is done with a run of pages.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Zero,
+    Data,
+    /// The receiver has them: where the page behind the last one would be.
+    Known(At),
+}
+
+/// Sends pages behind what was sent of the file: those that are not all zero, and not known. With
+/// `whole` what is left behind the last whole page is not sent yet.
 fn send_pages<W: Write>(
     out: &mut FrameWriter<W>,
     file: &mut Followed,
     bytes: &[u8],
-) -> Result<u64> {
+    known: Option<&Known>,
+    whole: bool,
+) -> Result<Sent> {
     static ZEROS: [u8; PAGE] = [0; PAGE];
-    let mut zero = 0;
-    let mut run = 0;
-    let mut at = 0;
-    for page in bytes.chunks(PAGE) {
-        let next = at + page.len();
-        if page == &ZEROS[..page.len()] {
-            zero += page.len() as u64;
-            put_run(out, file, bytes, run, at)?;
-            run = next;
+    let mut sent = Sent::default();
+    let (mut start, mut at, mut kind) = (0, 0, Kind::Data);
+    loop {
+        let rest = &bytes[at..];
+        if rest.is_empty() || (whole && rest.len() < PAGE) {
+            break;
         }
-        at = next;
+        let mut page = &rest[..rest.len().min(PAGE)];
+        let of_page = if page == &ZEROS[..page.len()] {
+            sent.zero += page.len() as u64;
+            Kind::Zero
+        } else {
+            let place = known
+                .filter(|_| page.len() == PAGE)
+                .and_then(|known| known.stored(&digest(page)?));
+            place.map_or(Kind::Data, Kind::Known)
+        };
+        if of_page == Kind::Data
+            && known.is_some()
+            && let Some(next) = early::area(rest)
+        {
+            page = &page[..next.min(page.len())];
+        }
+        if kind != of_page {
+            put_run(out, file, bytes, start..at, kind)?;
+            start = at;
+            kind = of_page;
+        }
+        if let Kind::Known(place) = of_page {
+            sent.known += PAGE as u64;
+            kind = Kind::Known(At {
+                page: place.page + 1,
+                ..place
+            });
+        } else {
+            sent.bytes += page.len() as u64;
+        }
+        at += page.len();
     }
-    put_run(out, file, bytes, run, at)?;
-    file.sent += bytes.len() as u64;
-    Ok(zero)
+    put_run(out, file, bytes, start..at, kind)?;
+    file.sent += at as u64;
+    Ok(sent)
 }
 
 fn put_run<W: Write>(
     out: &mut FrameWriter<W>,
     file: &Followed,
     bytes: &[u8],
-    from: usize,
-    to: usize,
+    run: Range<usize>,
+    kind: Kind,
 ) -> Result<()> {
-    if from == to {
+    if run.is_empty() {
         return Ok(());
     }
-    let offset = file.sent + from as u64;
-    out.put(&Frame::ImageData {
-        file: file.number,
-        offset,
-        bytes: &bytes[from..to],
-    })
+    let offset = file.sent + run.start as u64;
+    match kind {
+        Kind::Zero => Ok(()),
+        Kind::Data => out.put(&Frame::ImageData {
+            file: file.number,
+            offset,
+            bytes: &bytes[run],
+        }),
+        Kind::Known(behind) => {
+            let count = (run.len() / PAGE) as u32;
+            out.put(&Frame::ImageKnown {
+                file: file.number,
+                offset,
+                round: behind.round,
+                page: behind.page - count,
+                count,
+            })
+        }
+    }
 }

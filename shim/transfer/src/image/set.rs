@@ -34,6 +34,13 @@ impl fmt::Display for ImageSet {
 }
 
 impl ImageSet {
+    /// The round that it builds on; 0: none.
+    pub const fn base(&self) -> u32 {
+        match self {
+            Self::Whole { base } | Self::Memory { base, .. } => *base,
+        }
+    }
+
     /// The set of that name. A set may only build on an earlier round.
     pub(crate) fn parse(name: &str) -> Result<Self> {
         let mut parts = name.split('/');

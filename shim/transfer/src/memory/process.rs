@@ -21,9 +21,23 @@ const RANGES: usize = 512;
 /// tables would be read entry by entry.
 const LARGEST: u64 = 64 << 30;
 
+/// Private mappings of files beyond this are left for the freeze.
+const LARGEST_FILE: u64 = 256 << 20;
+
+/// In which form an engine's images hold memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// By address; pages that are those of a file are not in them.
+    Criu,
+    /// Pages of every mapping, files' too, without their addresses.
+    Pages,
+}
+
 /// A process of a container.
 #[derive(Debug)]
 pub struct MemoryProcess {
+    /// What its images will be.
+    pub(super) form: Form,
     /// Its image: `CONTAINER/pagemap-PID.img`, with its pid in the container.
     pub(super) file: Box<[u8]>,
     /// Its directory in /proc. Stays that of this process, and of no other with the same pid.
@@ -33,7 +47,7 @@ pub struct MemoryProcess {
 impl MemoryProcess {
     /// All processes of the container whose first process is `pid`, which has a pid namespace of
     /// its own: of another one there is none.
-    pub fn of_container(container: &str, pid: i32) -> io::Result<Vec<Self>> {
+    pub fn of_container(container: &str, pid: i32, form: Form) -> io::Result<Vec<Self>> {
         let namespace = namespace(&File::open(format!("/proc/{pid}"))?)?;
         if namespace == fs::metadata("/proc/self/ns/pid")?.ino() {
             return Ok(Vec::new());
@@ -48,7 +62,7 @@ impl MemoryProcess {
                 continue;
             }
             // One that ends meanwhile has no memory to read.
-            if let Some(process) = Self::open(container, &entry.path(), namespace) {
+            if let Some(process) = Self::open(container, &entry.path(), namespace, form) {
                 found.push(process);
             }
         }
@@ -57,14 +71,15 @@ impl MemoryProcess {
 
     /// The process that runs this test.
     #[cfg(test)]
-    pub(super) fn of_this_process() -> Self {
+    pub(super) fn of_this_process(form: Form) -> Self {
         Self {
+            form,
             file: (*b"redis/pagemap-1.img").into(),
             directory: File::open("/proc/self").unwrap(),
         }
     }
 
-    fn open(container: &str, path: &Path, wanted: u64) -> Option<Self> {
+    fn open(container: &str, path: &Path, wanted: u64, form: Form) -> Option<Self> {
         let directory = File::open(path).ok()?;
         if namespace(&directory).ok()? != wanted {
             return None;
@@ -74,13 +89,14 @@ impl MemoryProcess {
         file.read_to_string(&mut status).ok()?;
         let pid = inner_pid(&status)?;
         Some(Self {
+            form,
             file: format!("{container}/pagemap-{pid}.img").into_bytes().into(),
             directory,
         })
     }
 
-    /// Calls `page` with the address and content of every page of private memory that CRIU would
-    /// dump, ascending. What vanishes meanwhile is left out; so is a process that has ended.
+    /// Calls `page` with the address and content of every page of private memory that the engine
+    /// would dump, ascending. What vanishes meanwhile is left out; so is a process that has ended.
     pub(super) fn read(&self, mut page: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
         let mut maps = Vec::new();
         let (Ok(mut list), Ok(pagemap), Ok(memory)) = (
@@ -95,7 +111,16 @@ impl MemoryProcess {
         }
         let tables = Tables { pagemap };
         let mut buffer = vec![0; PIECE * PAGE];
-        for (start, end) in maps.split(|byte| *byte == b'\n').filter_map(private) {
+        for line in maps.split(|byte| *byte == b'\n') {
+            let Some((start, end)) = private(line) else {
+                continue;
+            };
+            if self.form == Form::Pages && is_of_file(line) {
+                if end - start <= LARGEST_FILE {
+                    copy(&memory, start, end, &mut buffer, &mut page)?;
+                }
+                continue;
+            }
             let mut at = start;
             while at < end {
                 let (runs, next) = tables
@@ -172,6 +197,15 @@ fn private(line: &[u8]) -> Option<(u64, u64)> {
     let (start, end) = std::str::from_utf8(addresses).ok()?.split_once('-')?;
     let address = |text| u64::from_str_radix(text, 16).ok();
     Some((address(start)?, address(end)?))
+}
+
+/// Whether such a line is that of a file that can be read.
+fn is_of_file(line: &[u8]) -> bool {
+    let mut words = line
+        .split(|byte| *byte == b' ')
+        .filter(|word| !word.is_empty());
+    let readable = words.nth(1).is_some_and(|access| access.starts_with(b"r"));
+    readable && words.nth(3).is_some_and(|name| name.starts_with(b"/"))
 }
 
 struct Tables {

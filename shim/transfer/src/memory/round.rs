@@ -4,7 +4,8 @@ use std::io::Write;
 
 use super::known::Known;
 use super::pagemap::{PARENT, PRESENT, Pagemap};
-use super::process::MemoryProcess;
+use super::process::{Form, MemoryProcess};
+use super::store::Storing;
 use super::{PAGE, Pages, digest};
 use crate::error::Result;
 use crate::image::ImageSet;
@@ -40,7 +41,9 @@ impl MemorySender {
     /// What a receiver has whose newest whole round is `base`: nothing, if that is not a round of
     /// this sender's.
     fn settle(&mut self, base: u32) -> &Known {
-        if let Some(sent) = self.sent.take_if(|sent| sent.round == base) {
+        if let Some(mut sent) = self.sent.take_if(|sent| sent.round == base) {
+            // Stores of rounds before stay, and are not sent again.
+            sent.stored.extend(std::mem::take(&mut self.held.stored));
             self.held = sent;
         }
         self.sent = None;
@@ -77,7 +80,10 @@ impl MemorySender {
             ..Known::default()
         };
         let mut summary = MemorySummary::default();
-        for (number, process) in processes.iter().take(MAX_PROCESSES).enumerate() {
+        let of = |form| processes.iter().filter(move |process| process.form == form);
+        let mut files = 0;
+        for (number, process) in of(Form::Criu).take(MAX_PROCESSES).enumerate() {
+            files = 2 * number as u32 + 2;
             let mut sending = Sending::begin(out, process, number as u32)?;
             let mut known = held.lookup(&process.file);
             process.read(|address, content| -> Result<()> {
@@ -94,6 +100,20 @@ impl MemorySender {
             summary.sent_bytes += bytes;
             sent.processes.insert(process.file.clone(), pages);
         }
+        let mut store = Storing::new(&held.stored, round, files);
+        for process in of(Form::Pages) {
+            process.read(|_, content| -> Result<()> {
+                let Some(digest) = digest(content) else {
+                    return Ok(());
+                };
+                summary.bytes += PAGE as u64;
+                store.page(out, content, digest)
+            })?;
+            summary.processes += 1;
+        }
+        let (fresh, bytes) = store.finish(out)?;
+        sent.stored = fresh;
+        summary.sent_bytes += bytes;
         let digest = out.digest();
         out.put(&Frame::ImagesEnd { digest })?;
         self.sent = Some(sent);

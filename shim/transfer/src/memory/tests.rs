@@ -4,7 +4,7 @@ use std::ptr;
 
 use super::pagemap::{PARENT, PRESENT, Pagemap};
 use super::*;
-use crate::{Budget, FrameReader, FrameWriter, Options, Section, receive_images, send_images};
+use crate::{Budget, FrameReader, FrameWriter, Options, Section, receive_images_over, send_images};
 
 /// Private memory of its own.
 pub(super) struct Mapping {
@@ -69,7 +69,7 @@ impl Receiver {
         let Some(Section::Images(begin)) = reader.next_section().unwrap() else {
             panic!("no images")
         };
-        receive_images(&mut reader, &begin, &self.round(number)).unwrap();
+        receive_images_over(&mut reader, &begin, &self.round(number), self.0.path()).unwrap();
         assert!(reader.next_section().unwrap().is_none());
         begin.set
     }
@@ -117,8 +117,17 @@ impl Receiver {
 }
 
 fn round(sender: &mut MemorySender, number: u32, base: u32) -> (Vec<u8>, MemorySummary) {
+    round_in(Form::Criu, sender, number, base)
+}
+
+fn round_in(
+    form: Form,
+    sender: &mut MemorySender,
+    number: u32,
+    base: u32,
+) -> (Vec<u8>, MemorySummary) {
     let mut out = FrameWriter::new(Vec::new(), &Options::default()).unwrap();
-    let processes = [MemoryProcess::of_this_process()];
+    let processes = [MemoryProcess::of_this_process(form)];
     let summary = sender
         .send_round(&mut out, number, base, &processes)
         .unwrap();
@@ -263,5 +272,134 @@ fn images_in_a_form_that_is_not_known_are_whole() {
         assert_eq!(receiver.pages_size(0), 5 * PAGE as u64);
         let arrived = receiver.round(0).join("redis/pagemap-1.img");
         assert_eq!(fs::read(arrived).unwrap(), bad);
+    }
+}
+
+/// What DMTCP would write: something before the pages, and pages at other places than in memory.
+fn image(mapping: &mut Mapping, head: &[u8]) -> Vec<u8> {
+    let (first, second) = mapping.bytes().split_at(100 * PAGE);
+    let gap = [0; 3 * PAGE];
+    // A piece of a file, and behind it the head of the next area.
+    let piece = [0xee; 1360];
+    let mut area = [0; PAGE];
+    for (to, word) in area.chunks_mut(8).zip([0x1000_u64, 0x65_000, 0x64_000]) {
+        to.copy_from_slice(&word.to_ne_bytes());
+    }
+    [head, second, &gap, &piece, &area, first, b"the end"].concat()
+}
+
+#[test]
+fn pages_of_rounds_are_found_in_images_without_addresses() {
+    let mut mapping = Mapping::new(600);
+    let fill = |mapping: &mut Mapping, page: usize, number: u64| {
+        let bytes = &mut mapping.bytes()[page * PAGE..(page + 1) * PAGE];
+        bytes.fill(7);
+        bytes[..8].copy_from_slice(&number.to_le_bytes());
+    };
+    (0..600).for_each(|page| fill(&mut mapping, page, page as u64));
+    let (mut sender, receiver) = (MemorySender::default(), Receiver::new());
+    let (stream, first) = round_in(Form::Pages, &mut sender, 1, 0);
+    receiver.take(1, &stream);
+    assert!(first.sent_bytes >= 600 * PAGE as u64);
+    (0..5).for_each(|page| fill(&mut mapping, page, 1000 + page as u64));
+    // It did not arrive, and the next one brings the same again.
+    drop(round_in(Form::Pages, &mut sender, 2, 1));
+    let (stream, second) = round_in(Form::Pages, &mut sender, 3, 1);
+    receiver.take(3, &stream);
+    assert!(second.sent_bytes >= 5 * PAGE as u64);
+
+    (300..303).for_each(|page| fill(&mut mapping, page, 2000 + page as u64));
+    let known = sender.known(3);
+    let whole = tempfile::tempdir().unwrap();
+    // Not a constant: those are pages of this program.
+    let head: Vec<u8> = (0..2 * PAGE).map(|at| (at % 251) as u8 ^ 0xc5).collect();
+    let content = image(&mut mapping, &head);
+    let written = whole.path().join("redis/dmtcp-partial");
+    fs::create_dir_all(&written).unwrap();
+    let (temporary, last) = (
+        written.join("ckpt_a.dmtcp.temp"),
+        whole.path().join("redis/ckpt_a.dmtcp"),
+    );
+    fs::write(&temporary, &content[..50 * PAGE + 11]).unwrap();
+    // It is written on, and renamed, while it is followed.
+    let calls = std::cell::Cell::new(0);
+    let done = || {
+        calls.set(calls.get() + 1);
+        match calls.get() {
+            2 => fs::write(&temporary, &content).unwrap(),
+            3 => fs::rename(&temporary, written.join("ckpt_a.dmtcp")).unwrap(),
+            4 => {
+                fs::rename(written.join("ckpt_a.dmtcp"), &last).unwrap();
+                fs::remove_dir(&written).unwrap();
+                fs::write(whole.path().join("redis/list.json"), "{}").unwrap();
+            }
+            _ => {}
+        }
+        calls.get() > 3
+    };
+    let mut out = FrameWriter::new(Vec::new(), &Options::default()).unwrap();
+    let summary = send_images(&mut out, whole.path(), &known, done).unwrap();
+    let stream = out.finish().unwrap().0;
+    assert_eq!(summary.known_bytes, 597 * PAGE as u64);
+    assert_eq!(
+        summary.bytes + summary.known_bytes,
+        content.len() as u64 + 2
+    );
+    assert!(stream.len() < 10 * PAGE, "{} bytes", stream.len());
+    receiver.take(0, &stream);
+    let arrived = receiver.round(0).join("redis");
+    assert!(fs::read(arrived.join("ckpt_a.dmtcp")).unwrap() == content);
+    assert_eq!(fs::read_dir(&arrived).unwrap().count(), 2);
+}
+
+#[test]
+fn pages_that_no_round_brought_are_refused() {
+    let known = |round, page| {
+        let mut out = FrameWriter::new(Vec::new(), &Options::default()).unwrap();
+        let id = b"images/1";
+        out.put(&crate::wire::Frame::ImagesBegin { id }).unwrap();
+        let (file, path) = (0, &b"redis/ckpt_a.dmtcp"[..]);
+        out.put(&crate::wire::Frame::ImageFile { file, path })
+            .unwrap();
+        let (offset, count) = (0, 2);
+        let frame = crate::wire::Frame::ImageKnown {
+            file,
+            offset,
+            round,
+            page,
+            count,
+        };
+        out.put(&frame).unwrap();
+        out.finish().unwrap().0
+    };
+    let receiver = Receiver::new();
+    fs::create_dir(receiver.round(1)).unwrap();
+    fs::create_dir(receiver.round(2)).unwrap();
+    for round in ["1", "2"] {
+        fs::write(receiver.0.path().join(round).join(STORE), [1; 3 * PAGE]).unwrap();
+    }
+    let take = |stream: &[u8], rounds: Option<&Path>| {
+        let mut reader = FrameReader::new(stream, &Budget::default()).unwrap();
+        let Some(Section::Images(begin)) = reader.next_section().unwrap() else {
+            panic!("no images")
+        };
+        let to = receiver.round(0);
+        match rounds {
+            Some(rounds) => receive_images_over(&mut reader, &begin, &to, rounds),
+            None => crate::receive_images(&mut reader, &begin, &to),
+        }
+        .unwrap_err()
+        .to_string()
+    };
+    let rounds = receiver.0.path();
+    for (stream, rounds, why) in [
+        (known(2, 0), Some(rounds), "does not build"),
+        (known(0, 0), Some(rounds), "does not build"),
+        (known(1, 2), Some(rounds), "read"),
+        (known(1, u32::MAX), Some(rounds), "read"),
+        (known(1, 0), None, "builds on no round"),
+    ] {
+        let error = take(&stream, rounds);
+        assert!(error.contains(why), "{error}");
     }
 }

@@ -82,6 +82,13 @@ impl<'a> Frame<'a> {
                 size: c.u64()?,
             },
             0x24 => Self::ImagesEnd { digest: c.array()? },
+            0x25 => Self::ImageKnown {
+                file: c.u32()?,
+                offset: c.u64()?,
+                round: c.u32()?,
+                page: c.u32()?,
+                count: c.u32()?,
+            },
             _ => return Err(Error::UnknownFrame { kind }),
         };
         c.end()?;

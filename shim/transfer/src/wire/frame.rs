@@ -83,6 +83,15 @@ pub(crate) enum Frame<'a> {
         offset: u64,
         bytes: &'a [u8],
     },
+    /// Content of an image file that the receiver has: whole pages from page number `page` on of
+    /// the store that came with round `round`.
+    ImageKnown {
+        file: u32,
+        offset: u64,
+        round: u32,
+        page: u32,
+        count: u32,
+    },
     /// Final size of an image file.
     ImageSize { file: u32, size: u64 },
     /// End of the images; digest of every frame before it.
@@ -115,6 +124,7 @@ impl<'a> Frame<'a> {
             Self::ImageData { .. } => 0x22,
             Self::ImageSize { .. } => 0x23,
             Self::ImagesEnd { .. } => 0x24,
+            Self::ImageKnown { .. } => 0x25,
         }
     }
 
@@ -212,6 +222,19 @@ impl<'a> Frame<'a> {
                 head.put_u32(file);
                 head.put_u64(size);
             }
+            Self::ImageKnown {
+                file,
+                offset,
+                round,
+                page,
+                count,
+            } => {
+                head.put_u32(file);
+                head.put_u64(offset);
+                head.put_u32(round);
+                head.put_u32(page);
+                head.put_u32(count);
+            }
         }
         &[]
     }
@@ -255,6 +278,7 @@ pub(super) const fn kind_name(kind: u8) -> &'static str {
         0x22 => "ImageData",
         0x23 => "ImageSize",
         0x24 => "ImagesEnd",
+        0x25 => "ImageKnown",
         _ => "unknown",
     }
 }

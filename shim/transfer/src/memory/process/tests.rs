@@ -31,6 +31,16 @@ fn only_private_mappings_are_taken() {
 }
 
 #[test]
+fn files_that_can_be_read() {
+    let is = |line: &str| is_of_file(line.as_bytes());
+    assert!(is("1000-3000 r-xp 00000000 fe:00 12      /usr/bin/a b"));
+    assert!(is("1000-3000 rw-p 00000000 00:01 9 /x (deleted)"));
+    assert!(!is("1000-3000 ---p 00000000 fe:00 12 /usr/lib/c"));
+    assert!(!is("1000-3000 rw-p 00000000 00:00 0 [heap]"));
+    assert!(!is("1000-3000 rw-p 00000000 00:00 0 "));
+}
+
+#[test]
 fn the_pid_is_the_innermost() {
     assert_eq!(inner_pid("Name:\tx\nNSpid:\t4711\t12\t3\n"), Some(3));
     assert_eq!(inner_pid("Name:\tx\n"), None);
@@ -65,7 +75,7 @@ fn both_ways_to_list_pages_agree() {
 #[test]
 fn memory_is_read_by_address() {
     let (_mapping, start) = pages();
-    let process = MemoryProcess::of_this_process();
+    let process = MemoryProcess::of_this_process(Form::Criu);
     let mut found = Vec::new();
     process
         .read(|address, content| {
@@ -82,5 +92,9 @@ fn memory_is_read_by_address() {
 #[test]
 fn a_process_in_our_own_pid_namespace_is_no_container() {
     let pid = std::process::id() as i32;
-    assert!(MemoryProcess::of_container("x", pid).unwrap().is_empty());
+    assert!(
+        MemoryProcess::of_container("x", pid, Form::Criu)
+            .unwrap()
+            .is_empty()
+    );
 }
