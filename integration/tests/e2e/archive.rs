@@ -4,10 +4,11 @@ use std::thread::{scope, sleep};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
+use mycedrive_integration::workload::redis;
 use mycedrive_integration::{Container, ContainerState, Node, Pod, RunningPod, Testbed};
 
-use crate::expect;
 use crate::world::{Scenario, need_daemon, three};
+use crate::{engine, expect};
 
 pub fn all() -> Vec<Scenario> {
     vec![
@@ -16,6 +17,7 @@ pub fn all() -> Vec<Scenario> {
         Scenario::new("archive::what_does_not_fit", what_does_not_fit),
         Scenario::new("archive::encrypted", encrypted),
         Scenario::new("archive::task", task),
+        Scenario::new("archive::under_dmtcp", under_dmtcp),
     ]
 }
 
@@ -98,6 +100,66 @@ fn pod_to_another_node(testbed: &Testbed) -> Result<()> {
     }
     b.stop_pod(&restored, GRACE)?;
     a.stop_pod(&pod, GRACE)?;
+    Ok(())
+}
+
+/// A pod under DMTCP goes on, and on another node one goes on from the file: twice, as an archive
+/// stays.
+fn under_dmtcp(testbed: &Testbed) -> Result<()> {
+    need_daemon(testbed)?;
+    let (a, b, _) = three(testbed)?;
+    engine::need(a, "dmtcp")?;
+    let pod = redis::pod("redis-0", "mycedrive").annotation(engine::ANNOTATION, "dmtcp");
+    let source = a.run_pod(&pod)?;
+    let redis = |node: &Node, pod: &RunningPod, command: &[&str]| {
+        expect::exec(node, pod, "redis", &[&["redis-cli"], command].concat())
+    };
+    redis::fill(a, &source, 5)?;
+    redis(a, &source, &["set", "before", "1"])?;
+    let file = "/srv/redis.myce";
+    a.sh(&format!("rm -f {file}"))?;
+    let said = a.sh(&format!(
+        "mycedrive checkpoint shop/redis-0 --output {file}"
+    ))?;
+    expect::contains("what was said", &said, &[file, "going on"])?;
+    expect::equal(
+        "after it",
+        redis(a, &source, &["set", "after", "1"])?.as_str(),
+        "OK",
+    )?;
+    let shown = a.sh(&format!("mycedrive inspect {file}"))?;
+    expect::contains("inspect", &shown, &["DMTCP", "running, dmtcp"])?;
+
+    std::fs::copy(a.path(file), b.path(file))?;
+    b.sh(&format!(
+        "rm -rf /var/lib/mycedrive/archives; mycedrive restore {file} --name saved"
+    ))?;
+    for _ in 0..2 {
+        let restored = b.run_pod(&pod.clone().annotation("mycedrive.io/restore-from", "saved"))?;
+        expect::equal(
+            "before",
+            redis(b, &restored, &["get", "before"])?.as_str(),
+            "1",
+        )?;
+        expect::equal(
+            "after",
+            redis(b, &restored, &["get", "after"])?.as_str(),
+            "",
+        )?;
+        expect::equal(
+            "size",
+            redis(b, &restored, &["dbsize"])?.as_str(),
+            redis(
+                a,
+                &source,
+                &["eval", "return redis.call('dbsize') - 1", "0"],
+            )?
+            .as_str(),
+        )?;
+        redis(b, &restored, &["set", "after", "2"])?;
+        b.stop_pod(&restored, GRACE)?;
+    }
+    a.stop_pod(&source, GRACE)?;
     Ok(())
 }
 

@@ -57,9 +57,9 @@ pub async fn checkpoint(
             obstacles.extend(container.not_migratable.clone());
         }
         let runs = state(container) == ContainerState::CONTAINER_STATE_RUNNING;
-        if runs && container.engine != "criu" {
+        if runs && !["criu", "dmtcp"].contains(&container.engine.as_str()) {
             obstacles.push(format!(
-                "container {}: its engine is {}, an archive needs criu ({})",
+                "container {}: its engine is {}, an archive needs criu or dmtcp ({})",
                 container.name, container.engine, container.engine_why
             ));
         }
@@ -88,11 +88,15 @@ pub async fn checkpoint(
     if made.is_err() {
         let _ = fs::remove_file(&partial);
     }
-    let (bytes, milliseconds) = made?;
-    let then = if hold {
-        "held: delete it where it shall not run any more"
-    } else {
-        "going on"
+    let Made {
+        bytes,
+        milliseconds,
+        stranded,
+    } = made?;
+    let then = match stranded {
+        Some(why) => format!("held in the file alone, as it cannot go on here ({why}): delete it"),
+        None if hold => "held: delete it where it shall not run any more".to_owned(),
+        None => "going on".to_owned(),
     };
     Ok(format!(
         "{}: {}, frozen for {milliseconds} ms; {target} is {then}",
@@ -113,9 +117,21 @@ pub async fn recover(app: &Shared) {
             && pod.role.enum_value_or_default() == Role::ROLE_SOURCE
         {
             tracing::warn!(migration = %pod.migration_id, "a checkpoint was cut off; the pod goes on");
-            resume(app, &shim, &pod.migration_id).await;
+            if let Some(why) = resume(app, &shim, &pod.migration_id).await {
+                tracing::error!(why, "a pod cannot go on; delete it");
+            }
         }
     }
+}
+
+/// What came of it.
+struct Made {
+    /// Size of the file.
+    bytes: u64,
+    /// For how long the pod stood still.
+    milliseconds: u128,
+    /// Why the pod could not go on after its images were written.
+    stranded: Option<String>,
 }
 
 struct Task<'a> {
@@ -129,8 +145,7 @@ struct Task<'a> {
 }
 
 impl Task<'_> {
-    /// Size of the file, and for how long the pod stood still.
-    async fn run(&self, hold: bool, output: &Path) -> Result<(u64, u128)> {
+    async fn run(&self, hold: bool, output: &Path) -> Result<Made> {
         let containers = app_containers(&self.pod);
         let running: Vec<&Container> = containers
             .values()
@@ -159,8 +174,7 @@ impl Task<'_> {
         let since = std::time::Instant::now();
         if let Err(error) = self.shim.freeze(&self.id, false, &self.images, limit).await {
             // It may be frozen nevertheless, if the answer was late.
-            resume(self.app, &self.shim, &self.id).await;
-            return Err(error);
+            return Err(self.undo(error).await);
         }
         let pids: BTreeMap<String, i32> = running
             .iter()
@@ -187,18 +201,64 @@ impl Task<'_> {
                 Ok(out) => self.keep(out, output).await,
                 Err(error) => Err(error),
             };
-            let Ok(bytes) = kept else {
-                resume(self.app, &self.shim, &self.id).await;
-                return kept.map(|bytes| (bytes, 0));
+            let bytes = match kept {
+                Ok(bytes) => bytes,
+                Err(error) => return Err(self.undo(error).await),
             };
-            let place = output.display().to_string();
-            // The archive is durable: from here on the pod is in the file.
-            self.shim.discard(&self.id, &place, limit).await?;
-            return Ok((bytes, since.elapsed().as_millis()));
+            return self.hold(output, bytes, since, None).await;
         }
-        resume(self.app, &self.shim, &self.id).await;
-        let stood = since.elapsed().as_millis();
-        Ok((self.keep(frozen?, output).await?, stood))
+        let stranded = resume(self.app, &self.shim, &self.id).await;
+        let milliseconds = since.elapsed().as_millis();
+        let kept = match frozen {
+            Ok(out) => self.keep(out, output).await,
+            Err(error) => Err(error),
+        };
+        match (kept, stranded) {
+            (Ok(bytes), None) => Ok(Made {
+                bytes,
+                milliseconds,
+                stranded: None,
+            }),
+            (Ok(bytes), why) => self.hold(output, bytes, since, why).await,
+            (Err(error), None) => Err(error),
+            (Err(error), Some(why)) => Err(self.lost(error, &why).await),
+        }
+    }
+
+    /// The archive is durable: from here on the pod is in the file.
+    async fn hold(
+        &self,
+        output: &Path,
+        bytes: u64,
+        since: std::time::Instant,
+        stranded: Option<String>,
+    ) -> Result<Made> {
+        let place = output.display().to_string();
+        let limit = self.app.config.migration.step_timeout;
+        self.shim.discard(&self.id, &place, limit).await?;
+        Ok(Made {
+            bytes,
+            milliseconds: since.elapsed().as_millis(),
+            stranded,
+        })
+    }
+
+    /// There is no archive: the pod goes on.
+    async fn undo(&self, error: Error) -> Error {
+        match resume(self.app, &self.shim, &self.id).await {
+            None => error,
+            Some(why) => self.lost(error, &why).await,
+        }
+    }
+
+    /// Neither pod nor archive: its engine has ended, and the file could not be written.
+    async fn lost(&self, error: Error, why: &str) -> Error {
+        let limit = self.app.config.migration.step_timeout;
+        if let Err(error) = self.shim.discard(&self.id, "", limit).await {
+            tracing::warn!(%error, "a pod that cannot go on is still there");
+        }
+        let text = format!("{error}; and the pod cannot go on ({why}): delete it");
+        Error::Failed(text)
     }
 
     /// Ends the stream and gives the file its name, durably.
@@ -251,6 +311,10 @@ impl Task<'_> {
                 layers: described.layers.into_iter().collect(),
             });
         }
+        let uses = |engine: &str| {
+            let mut listed = listed.iter();
+            listed.any(|one: &ContainerHeader| one.exit_code.is_none() && one.engine == engine)
+        };
         let pod = if self.pod.pod_name.is_empty() {
             &self.pod.sandbox_id
         } else {
@@ -264,6 +328,11 @@ impl Task<'_> {
             namespace: self.pod.pod_namespace.clone(),
             pod: pod.clone(),
             criu_version: machine::criu_version().await,
+            dmtcp_version: if uses("dmtcp") {
+                machine::dmtcp_version(&self.app.config).await
+            } else {
+                String::new()
+            },
             architecture: std::env::consts::ARCH.to_owned(),
             kernel: machine::kernel(),
             cpu_features: machine::cpu_features(),
@@ -349,14 +418,13 @@ async fn find(app: &Shared, target: &str) -> Result<(Shim, DescribeReply)> {
     )))
 }
 
-/// Asks until the pod goes on, or is gone.
-async fn resume(app: &Shared, shim: &Shim, id: &str) {
+/// Asks until the pod goes on, or is gone. `Some`: its images are all that is left, and why.
+async fn resume(app: &Shared, shim: &Shim, id: &str) -> Option<String> {
     let limit = app.config.migration.step_timeout;
     loop {
         let error = match shim.resume(id, limit).await {
-            Ok(Resumed::Runs) => return,
-            // Of an engine that archives do not have.
-            Ok(Resumed::OnlyImage { why, .. }) => Error::Failed(why),
+            Ok(Resumed::Runs) => return None,
+            Ok(Resumed::OnlyImage { why, .. }) => return Some(why),
             Err(error) => error,
         };
         let known = app.shims.connect(shim.sandbox()).await;
@@ -366,7 +434,7 @@ async fn resume(app: &Shared, shim: &Shim, id: &str) {
         };
         if described.is_none_or(|pod| pod.migration_id != id) {
             tracing::info!(migration = id, %error, "nothing to let go on");
-            return;
+            return None;
         }
         tracing::error!(migration = id, %error, "the pod stands still; asking again");
         tokio::time::sleep(AGAIN).await;

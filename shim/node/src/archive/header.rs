@@ -37,6 +37,9 @@ pub struct Header {
     pub pod: String,
     /// Version of CRIU.
     pub criu_version: String,
+    /// Version of DMTCP, if a container runs under it: its images are those of one version.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub dmtcp_version: String,
     /// `x86_64` or `aarch64`.
     pub architecture: String,
     /// Kernel release.
@@ -121,6 +124,12 @@ impl Header {
         Ok(header)
     }
 
+    /// Whether a container that ran was carried by this engine.
+    pub fn uses(&self, engine: &str) -> bool {
+        let mut containers = self.containers.iter();
+        containers.any(|one| one.exit_code.is_none() && one.engine == engine)
+    }
+
     /// As a source node would describe the pod.
     pub fn manifest(&self) -> Manifest {
         let container = |one: &ContainerHeader| SourceContainer {
@@ -142,6 +151,7 @@ impl Header {
             kernel: self.kernel.clone(),
             cpu_features: self.cpu_features.clone(),
             criu_version: self.criu_version.clone(),
+            dmtcp_version: self.dmtcp_version.clone(),
             memory_bytes: self.memory_bytes,
             tree_bytes: self.tree_bytes,
             ..Manifest::default()
@@ -191,7 +201,8 @@ impl Header {
         if self.memory_bytes.max(self.tree_bytes) > MOST_BYTES {
             return malformed("more than a PiB".to_owned());
         }
-        let texts = [&self.node, &self.kernel, &self.criu_version];
+        let versions = [&self.criu_version, &self.dmtcp_version];
+        let texts = [&self.node, &self.kernel].into_iter().chain(versions);
         if texts.into_iter().any(|text| !printable(text)) {
             return malformed("control characters in a text".to_owned());
         }

@@ -20,6 +20,7 @@ pub(super) fn header() -> Header {
         namespace: "shop".to_owned(),
         pod: "redis-0".to_owned(),
         criu_version: "4.2".to_owned(),
+        dmtcp_version: String::new(),
         architecture: "x86_64".to_owned(),
         kernel: "6.18".to_owned(),
         cpu_features: vec!["avx2".to_owned()],

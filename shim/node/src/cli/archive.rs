@@ -113,15 +113,15 @@ fn text(contents: &Contents) -> String {
         "made",
         &format!("{} s after 1970, on {}", header.created, header.node),
     );
-    add(
-        "needs",
-        &format!(
-            "{}, CRIU {} or newer, CPU with {}",
-            header.architecture,
-            header.criu_version,
-            header.cpu_features.join(" ")
-        ),
-    );
+    let mut needs = vec![header.architecture.clone()];
+    if header.uses("criu") {
+        needs.push(format!("CRIU {} or newer", header.criu_version));
+    }
+    if header.uses("dmtcp") {
+        needs.push(format!("DMTCP {}", header.dmtcp_version));
+    }
+    needs.push(format!("CPU with {}", header.cpu_features.join(" ")));
+    add("needs", &needs.join(", "));
     add("kernel", &header.kernel);
     for container in &header.containers {
         let state = match container.exit_code {
