@@ -2,6 +2,7 @@
 
 mod applying;
 mod content;
+mod digests;
 mod have;
 mod index;
 pub(crate) mod meta;

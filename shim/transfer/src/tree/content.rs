@@ -7,20 +7,11 @@ use std::os::unix::fs::FileExt as _;
 use nix::errno::Errno;
 use nix::unistd::{Whence, lseek};
 
+pub(crate) use super::digests::BLOCK;
+use super::digests::{PIECE, Prints, clip, digest, prints_of, unchanged};
 use super::index::UNKNOWN;
 use crate::error::{Error, Result};
 use crate::wire::{Digest, Frame, FrameWriter};
-
-/// Files are compared in blocks of this many bytes.
-pub(crate) const BLOCK: u64 = 64 * 1024;
-/// Blocks that differ are sent in pieces of this many bytes, where the pieces' prints are known.
-const PIECE: usize = 4096;
-const PIECES: usize = BLOCK as usize / PIECE;
-
-/// The first half of a piece's digest.
-type Print = [u8; 16];
-/// Prints of a block's pieces.
-pub(crate) type Prints = Box<[Print; PIECES]>;
 
 /// A block with data at the receiver.
 #[derive(Clone, Debug)]
@@ -68,12 +59,20 @@ pub(crate) fn send<W: Write>(
     let last = size.div_ceil(BLOCK);
     let old = there.blocks.iter();
     let mut old = old.filter(|block| block.number < last).peekable();
+    let same = unchanged(file, &segments, there.blocks);
     for (number, pieces) in blocks(&segments) {
         // Blocks that the receiver has and that are holes now.
         while let Some(gone) = old.next_if(|known| known.number < number) {
             punch(out, gone.number * BLOCK, BLOCK, size)?;
         }
         let known = old.next_if(|known| known.number == number);
+        if let Some(known) = known.filter(|known| {
+            let printed = known.prints.is_some() || sent.blocks.len() >= prints;
+            printed && same.contains(&number)
+        }) {
+            sent.blocks.push(known.clone());
+            continue;
+        }
         let filled = if sent.torn {
             Some(0)
         } else {
@@ -91,7 +90,8 @@ pub(crate) fn send<W: Write>(
             });
             continue;
         }
-        let (digest, found) = digest(&pieces, number, buffer);
+        let digest = digest(&pieces, number, buffer);
+        let found = prints_of(&pieces, number, buffer);
         if known.is_none_or(|known| known.digest != digest) {
             let prints = known.and_then(|known| known.prints.as_ref());
             for (from, to) in differing(prints, &found) {
@@ -160,14 +160,6 @@ fn send_range<W: Write>(
     Ok(covered)
 }
 
-/// The parts of `pieces` between two offsets.
-fn clip(pieces: &[(u64, u64)], from: u64, to: u64) -> impl Iterator<Item = (u64, u64)> + '_ {
-    pieces
-        .iter()
-        .map(move |&(start, end)| (start.max(from), end.min(to)))
-        .filter(|(start, end)| start < end)
-}
-
 /// The blocks of `file` that have data, as [`send`] compares them; without prints.
 pub(crate) fn digests(file: &File, path: &[u8], size: u64) -> Result<Vec<Block>> {
     let mut buffer = vec![0; BLOCK as usize];
@@ -176,7 +168,7 @@ pub(crate) fn digests(file: &File, path: &[u8], size: u64) -> Result<Vec<Block>>
     for (number, pieces) in blocks(&segments) {
         // What cannot be read is sent, and replaced.
         let digest = match fill(file, &pieces, number, &mut buffer) {
-            Some(_) => digest(&pieces, number, &buffer).0,
+            Some(_) => digest(&pieces, number, &buffer),
             None => UNKNOWN,
         };
         found.push(Block {
@@ -197,7 +189,12 @@ fn punch<W: Write>(out: &mut FrameWriter<W>, offset: u64, length: u64, size: u64
 
 /// Reads the pieces of a block to their places in the buffer; returns where the last read byte
 /// lies, or `None` after an error (EIO and the like end up as a torn file, retried next round).
-fn fill(file: &File, pieces: &[(u64, u64)], number: u64, buffer: &mut [u8]) -> Option<usize> {
+pub(super) fn fill(
+    file: &File,
+    pieces: &[(u64, u64)],
+    number: u64,
+    buffer: &mut [u8],
+) -> Option<usize> {
     let mut reached = 0;
     for (start, end) in pieces {
         let from = (start - number * BLOCK) as usize;
@@ -214,40 +211,6 @@ fn fill(file: &File, pieces: &[(u64, u64)], number: u64, buffer: &mut [u8]) -> O
         }
     }
     Some(reached)
-}
-
-/// Digest of a block, made of those of its pieces, and the pieces' prints. A piece's digest is
-/// that of its bytes, where all of it is data; else of the places and bytes of its data.
-fn digest(pieces: &[(u64, u64)], number: u64, buffer: &[u8]) -> (Digest, Prints) {
-    let mut prints: Prints = Box::default();
-    let mut all = blake3::Hasher::new();
-    for (at, print) in prints.iter_mut().enumerate() {
-        let from = at * PIECE;
-        let start = number * BLOCK + from as u64;
-        let whole = (start, start + PIECE as u64);
-        let mut data = clip(pieces, whole.0, whole.1).peekable();
-        let digest = match data.peek() {
-            None => [0; 32],
-            Some(first) if *first == whole => *blake3::hash(&buffer[from..from + PIECE]).as_bytes(),
-            Some(_) => in_parts(data, buffer),
-        };
-        all.update(&digest);
-        print.copy_from_slice(&digest[..size_of::<Print>()]);
-    }
-    (*all.finalize().as_bytes(), prints)
-}
-
-fn in_parts(data: impl Iterator<Item = (u64, u64)>, buffer: &[u8]) -> Digest {
-    // A key of its own: no bytes of a whole piece have such a digest.
-    let mut hasher = blake3::Hasher::new_keyed(b"parts of a piece, between holes.");
-    for (start, end) in data {
-        let at = (start % BLOCK) as usize;
-        let bytes = &buffer[at..at + (end - start) as usize];
-        hasher.update(&(at as u32).to_le_bytes());
-        hasher.update(&(bytes.len() as u32).to_le_bytes());
-        hasher.update(bytes);
-    }
-    *hasher.finalize().as_bytes()
 }
 
 /// Ranges with data, clipped to `size` (lseek(2), SEEK_DATA and SEEK_HOLE).
@@ -279,7 +242,7 @@ fn segments(file: &File, size: u64) -> Result<Vec<(u64, u64)>, Errno> {
 }
 
 /// Cuts segments into blocks; yields each block that has data with its pieces.
-fn blocks(segments: &[(u64, u64)]) -> impl Iterator<Item = (u64, Vec<(u64, u64)>)> + '_ {
+pub(super) fn blocks(segments: &[(u64, u64)]) -> impl Iterator<Item = (u64, Vec<(u64, u64)>)> + '_ {
     let mut cut = segments.iter().flat_map(|&(start, end)| {
         (start / BLOCK..end.div_ceil(BLOCK))
             .map(move |number| (start.max(number * BLOCK), end.min((number + 1) * BLOCK)))
