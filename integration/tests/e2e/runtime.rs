@@ -33,8 +33,11 @@ pub fn all() -> Vec<Scenario> {
     // Of a pod whose shim is killed, containerd's own shim leaves all containers but the sandbox running:
     // nothing to compare with.
     let both = bodies.map(|(name, body)| (name, body, &["runc", "mycedrive"][..]));
-    let ours: (_, Body, _) = ("killed_shim", killed_shim, &["mycedrive"][..]);
-    for (name, body, handlers) in both.into_iter().chain([ours]) {
+    let ours: [(_, Body, _); 2] = [
+        ("killed_shim", killed_shim, &["mycedrive"][..]),
+        ("pause", pause, &["mycedrive"][..]),
+    ];
+    for (name, body, handlers) in both.into_iter().chain(ours) {
         for handler in handlers {
             scenarios.push(Scenario::new(
                 format!("runtime::{name}::{handler}"),
@@ -285,6 +288,42 @@ fn killed_shim(node: &Node, handler: &str) -> Result<()> {
     expect::soon("the end of its processes", 5, || {
         Ok(node.sh("pgrep -x sleep | wc -l")?.trim() == "0")
     })
+}
+
+/// A runc that gives up on a control group, as it does on a busy machine.
+const GIVES_UP: &str = r#"#!/bin/sh
+for word; do [ "$word" != pause ] || { echo "unable to freeze" >&2; exit 1; }; done
+exec /usr/sbin/runc.real "$@"
+"#;
+
+/// Containers pause although runc does not manage it.
+fn pause(node: &Node, handler: &str) -> Result<()> {
+    let counts = "while true; do echo x >>/tmp/x; sleep 0.01; done";
+    let pod = run(
+        node,
+        handler,
+        Container::new("main", "busybox", &["sh", "-c", counts]),
+    )?;
+    let id = pod.id("main");
+    let ctr = |command: &str| node.sh(&format!("ctr -n k8s.io tasks {command} {id}"));
+    let pid = node.sh(&format!("ctr -n k8s.io tasks ls | grep {id}"))?;
+    let pid = pid.split_whitespace().nth(1).unwrap_or_default().to_owned();
+    let lines = || -> Result<u64> {
+        let text = node.sh(&format!("wc -l </proc/{pid}/root/tmp/x"))?;
+        Ok(text.trim().parse()?)
+    };
+    expect::soon("a count", 5, || Ok(lines().is_ok()))?;
+    node.sh(&format!(
+        "mv /usr/sbin/runc /usr/sbin/runc.real; cat >/usr/sbin/runc <<'END'\n{GIVES_UP}END\nchmod +x /usr/sbin/runc"
+    ))?;
+    let paused = ctr("pause");
+    node.sh("mv /usr/sbin/runc.real /usr/sbin/runc")?;
+    paused?;
+    let before = lines()?;
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    expect::equal("lines", lines()?, before)?;
+    ctr("resume")?;
+    expect::soon("a count", 5, || Ok(lines()? > before))
 }
 
 /// If the daemon is down, ordinary pods are not affected.

@@ -5,6 +5,8 @@ use std::sync::Arc;
 use containerd_shim::api::{CloseIORequest, KillRequest, ResizePtyRequest, UpdateTaskRequest};
 use containerd_shim::protos::events::task::{TaskPaused, TaskResumed};
 
+use mycedrive_engine::freezer::{self, Freezer};
+
 use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::migration;
@@ -68,7 +70,11 @@ pub async fn pause(pod: &Pod, id: &str) -> Result<()> {
     let container = pod.container(id)?;
     let _op = container.init.op.lock().await;
     container.init.allows(Step::Pause)?;
-    container.runc.run(["pause", id]).await?;
+    if let Err(error) = container.runc.run(["pause", id]).await {
+        // It gives up on a control group of version 1 while the machine is busy.
+        let group = [Freezer::of_process(container.init.pid()).map_err(|_| error)?];
+        migration::blocking(move || Ok(freezer::freeze_all(&group)?)).await?;
+    }
     container.init.step(Step::Pause)?;
     pod.events.send(TaskPaused {
         container_id: id.to_owned(),
