@@ -1,6 +1,7 @@
 //! CRIU's image files, sent while CRIU still writes them.
 
 mod early;
+mod pages;
 mod receiver;
 mod rounds;
 mod sender;

@@ -4,6 +4,8 @@
 //! since is written behind, and its memory. Then it goes on, or with `hold` stays where it is:
 //! reported as running, without processes, until it is deleted.
 
+mod describe;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::Write as _;
@@ -11,20 +13,20 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use mycedrive_proto::migration::CopyRequest;
 use mycedrive_proto::shim::{Container, ContainerState, DescribeReply, Role};
 use mycedrive_transfer::{FrameWriter, Known, Options, send_images};
 
+use super::Header;
 use super::sealed::{Protection, Sink};
-use super::{ContainerHeader, Header};
 use crate::app::Shared;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::shims::{Resumed, Shim, app_containers};
 use crate::source::Trees;
 use crate::units::show_bytes;
-use crate::{confinement, files, machine};
 
 /// Beginning of the ids under which a shim is asked to freeze for an archive.
 const ID: &str = "checkpoint-";
@@ -279,88 +281,6 @@ impl Task<'_> {
             Ok(bytes)
         })
         .await
-    }
-
-    async fn header(
-        &self,
-        containers: &BTreeMap<&str, &Container>,
-        trees: &Trees,
-        tree_bytes: u64,
-    ) -> Result<Header> {
-        let mut listed = vec![];
-        let mut memory = 0;
-        for (name, container) in containers {
-            let described = trees.describe(name);
-            let runs = state(container) == ContainerState::CONTAINER_STATE_RUNNING;
-            if runs {
-                memory += machine::memory_of(container.pid);
-            }
-            let digest = self
-                .app
-                .digests
-                .of_container(&self.pod.containerd_namespace, &container.id);
-            listed.push(ContainerHeader {
-                name: (*name).to_owned(),
-                image: container.image.clone(),
-                image_digest: digest.await?,
-                exit_code: (!runs).then_some(container.exit_code),
-                engine: container.engine.clone(),
-                confinement: confinement::canonical(&container.confinement),
-                trees: described.names,
-                tree_bytes: described.bytes,
-                layers: described.layers.into_iter().collect(),
-            });
-        }
-        let uses = |engine: &str| {
-            let mut listed = listed.iter();
-            listed.any(|one: &ContainerHeader| one.exit_code.is_none() && one.engine == engine)
-        };
-        let pod = if self.pod.pod_name.is_empty() {
-            &self.pod.sandbox_id
-        } else {
-            &self.pod.pod_name
-        };
-        Ok(Header {
-            created: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |since| since.as_secs()),
-            node: self.app.config.node_name.clone(),
-            namespace: self.pod.pod_namespace.clone(),
-            pod: pod.clone(),
-            criu_version: machine::criu_version().await,
-            dmtcp_version: if uses("dmtcp") {
-                machine::dmtcp_version(&self.app.config).await
-            } else {
-                String::new()
-            },
-            architecture: std::env::consts::ARCH.to_owned(),
-            kernel: machine::kernel(),
-            cpu_features: machine::cpu_features(),
-            containers: listed,
-            memory_bytes: memory,
-            tree_bytes,
-        })
-    }
-
-    /// Enough for images and archive, before anything stands still.
-    fn room(&self, header: &Header) -> Result<()> {
-        let images = &self.app.config.image_dir;
-        files::make_private_dir(images)?;
-        let folder = self.partial.parent().unwrap_or(Path::new("/"));
-        let all = header.memory_bytes + header.tree_bytes;
-        for (place, needed) in [(images.as_path(), header.memory_bytes), (folder, all)] {
-            let needed = needed + needed / 8 + (16 << 20);
-            let free = machine::free_space(place)?;
-            if free < needed {
-                return Err(Error::Refused(format!(
-                    "{} free in {}, about {} are needed",
-                    show_bytes(free),
-                    place.display(),
-                    show_bytes(needed)
-                )));
-            }
-        }
-        Ok(())
     }
 }
 

@@ -12,8 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{self, Read as _, Write};
-use std::ops::Range;
+use std::io::{Read as _, Write};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::thread;
@@ -22,10 +21,11 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 
+use super::pages::{Followed, Sent, read_up_to, send_pages};
 use super::{ImageSet, MAX_DEPTH, PAGE, depth, early};
 use crate::beneath::{Root, split};
 use crate::error::{Error, Result, show};
-use crate::memory::{At, Instead, Known, Thin, digest, is_of_process};
+use crate::memory::{Instead, Known, Thin, is_of_process};
 use crate::tree::{ScannedFile, list_files};
 use crate::wire::{Frame, FrameWriter};
 
@@ -55,26 +55,6 @@ impl ImagesSummary {
         self.known_bytes += sent.known;
         self.zero_bytes += sent.zero;
     }
-}
-
-/// What became of pages. Those that are known are not among the bytes.
-#[derive(Clone, Copy, Default)]
-struct Sent {
-    bytes: u64,
-    known: u64,
-    zero: u64,
-}
-
-/// A file on its way.
-struct Followed {
-    number: u32,
-    file: File,
-    /// How far it was read.
-    read: u64,
-    /// How many bytes the receiver's file has so far.
-    sent: u64,
-    /// It was followed under another name.
-    early: bool,
 }
 
 /// Sends every regular file beneath `dir` (folders with flat files). `done` is asked again and
@@ -351,112 +331,4 @@ impl<W: Write> Sending<'_, W> {
 fn is_append_only(path: &[u8]) -> bool {
     let (_, name) = split(path);
     name.starts_with(b"pages-") && name.ends_with(b".img")
-}
-
-/// Fills the buffer as far as the file has bytes.
-fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-    let mut filled = 0;
-    while filled < buffer.len() {
-        match file.read_at(&mut buffer[filled..], offset + filled as u64) {
-            Ok(0) => break,
-            Ok(count) => filled += count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(filled)
-}
-
-/// What is done with a run of pages.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Zero,
-    Data,
-    /// The receiver has them: where the page behind the last one would be.
-    Known(At),
-}
-
-/// Sends pages behind what was sent of the file: those that are not all zero, and not known. With
-/// `whole` what is left behind the last whole page is not sent yet.
-fn send_pages<W: Write>(
-    out: &mut FrameWriter<W>,
-    file: &mut Followed,
-    bytes: &[u8],
-    known: Option<&Known>,
-    whole: bool,
-) -> Result<Sent> {
-    static ZEROS: [u8; PAGE] = [0; PAGE];
-    let mut sent = Sent::default();
-    let (mut start, mut at, mut kind) = (0, 0, Kind::Data);
-    loop {
-        let rest = &bytes[at..];
-        if rest.is_empty() || (whole && rest.len() < PAGE) {
-            break;
-        }
-        let mut page = &rest[..rest.len().min(PAGE)];
-        let of_page = if page == &ZEROS[..page.len()] {
-            sent.zero += page.len() as u64;
-            Kind::Zero
-        } else {
-            let place = known
-                .filter(|_| page.len() == PAGE)
-                .and_then(|known| known.stored(&digest(page)?));
-            place.map_or(Kind::Data, Kind::Known)
-        };
-        if of_page == Kind::Data
-            && known.is_some()
-            && let Some(next) = early::area(rest)
-        {
-            page = &page[..next.min(page.len())];
-        }
-        if kind != of_page {
-            put_run(out, file, bytes, start..at, kind)?;
-            start = at;
-            kind = of_page;
-        }
-        if let Kind::Known(place) = of_page {
-            sent.known += PAGE as u64;
-            kind = Kind::Known(At {
-                page: place.page + 1,
-                ..place
-            });
-        } else {
-            sent.bytes += page.len() as u64;
-        }
-        at += page.len();
-    }
-    put_run(out, file, bytes, start..at, kind)?;
-    file.sent += at as u64;
-    Ok(sent)
-}
-
-fn put_run<W: Write>(
-    out: &mut FrameWriter<W>,
-    file: &Followed,
-    bytes: &[u8],
-    run: Range<usize>,
-    kind: Kind,
-) -> Result<()> {
-    if run.is_empty() {
-        return Ok(());
-    }
-    let offset = file.sent + run.start as u64;
-    match kind {
-        Kind::Zero => Ok(()),
-        Kind::Data => out.put(&Frame::ImageData {
-            file: file.number,
-            offset,
-            bytes: &bytes[run],
-        }),
-        Kind::Known(behind) => {
-            let count = (run.len() / PAGE) as u32;
-            out.put(&Frame::ImageKnown {
-                file: file.number,
-                offset,
-                round: behind.round,
-                page: behind.page - count,
-                count,
-            })
-        }
-    }
 }

@@ -40,7 +40,7 @@ impl Written {
         }
     }
 
-    /// Number of files. With [`MOST`] of them there may be more.
+    /// Number of files. With `MOST` of them there may be more.
     pub fn files(&self) -> usize {
         self.paths.len()
     }
