@@ -2,6 +2,7 @@
 //! `ctr` and CRI, and what happens where an engine cannot be used. One list over both engines.
 
 mod choice;
+mod limit;
 
 use anyhow::{Result, ensure};
 use mycedrive_integration::workload::redis;
@@ -65,6 +66,7 @@ pub fn all() -> Vec<Scenario> {
         }
     }
     scenarios.push(Scenario::new("engine::none", choice::none));
+    scenarios.push(limit::scenario());
     scenarios
 }
 

@@ -193,6 +193,27 @@ pub enum EngineError {
         /// MiB that are free.
         free: u64,
     },
+    /// An image in memory would break the memory limit of the processes that write it.
+    #[error(
+        "the image of container {container} needs about {needed} MiB; {} is memory, so that it \
+         counts for the memory limit of {limit} MiB of control group {}, which has {free} MiB \
+         free; nothing was done: raise the container's limit, or put image_dir on a disk",
+        place.display(), group.display()
+    )]
+    MemoryLimit {
+        /// The container's name.
+        container: String,
+        /// Where the image would go.
+        place: PathBuf,
+        /// The group's directory.
+        group: PathBuf,
+        /// MiB that the group may have.
+        limit: u64,
+        /// MiB that are needed, by the group's other containers as well.
+        needed: u64,
+        /// MiB that the group may still have.
+        free: u64,
+    },
     /// A checkpoint directory cannot be used here.
     #[error("checkpoint {} cannot be used: {misfit}", directory.display())]
     Misfit {

@@ -284,6 +284,16 @@ pub trait Engine: Send + Sync {
         Ok(Vec::new())
     }
 
+    /// Refuses when the images of these containers, given by their first processes, would not fit
+    /// below `directory`, which need not be there. Changes nothing.
+    fn has_room(
+        &self,
+        _containers: &[(Target, i32)],
+        _directory: &Path,
+    ) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     /// Starts what a checkpoint needs while the processes still run, so that they stand still for a
     /// shorter time. Touches none of them. [`Engine::checkpoint`] into the same directory uses it;
     /// without it, or when it fails, everything is started then.

@@ -84,7 +84,7 @@ impl Dmtcp {
         }
         let carried = Census::of(pid)?.carried;
         private(image_dir)?;
-        room::check(&target.name, &carried, image_dir)?;
+        room::check([(target, pid)], image_dir)?;
         let partial = images::partial(image_dir)?;
         let version = self.installed().await?.version.clone();
         let (peers, directory) = (carried.len() as u32, image_dir.to_owned());

@@ -132,7 +132,11 @@ impl Dmtcp {
         };
         // Should it be undone before anything is written, something will be written nevertheless.
         private(Path::new(SCRATCH))?;
-        room::check(&first.name, &carried, Path::new(SCRATCH))?;
+        let members = suspended.containers.values();
+        room::check(
+            members.map(|(target, pid)| (target, *pid)),
+            Path::new(SCRATCH),
+        )?;
         let purpose = match connections {
             Connections::Keep => Purpose::Move,
             Connections::Close => Purpose::Copy,
@@ -184,7 +188,7 @@ impl Dmtcp {
             None => return Err(failed(target, "it was not suspended")),
         };
         private(image_dir)?;
-        room::check(&target.name, &Census::of(pid)?.carried, image_dir)?;
+        room::check([(target, pid)], image_dir)?;
         let partial = images::partial(image_dir)?;
         let mounted = Mounted::new(pid, &partial)?;
         if let Some(suspended) = &mut *lock(&self.suspended) {

@@ -20,6 +20,7 @@ mod fit;
 mod images;
 mod installed;
 mod layout;
+mod limit;
 mod message;
 mod migration;
 mod mounting;
@@ -354,6 +355,13 @@ impl Engine for Dmtcp {
             }
         }
         Ok(found)
+    }
+
+    fn has_room(&self, containers: &[(Target, i32)], directory: &Path) -> Result<(), EngineError> {
+        // What is to be made will be in the same file system.
+        let made = directory.ancestors().find(|path| path.exists());
+        let containers = containers.iter().map(|(target, pid)| (target, *pid));
+        room::check(containers, made.unwrap_or(directory))
     }
 
     async fn checkpoint(&self, checkpoint: Checkpoint) -> Result<(), EngineError> {

@@ -5,20 +5,44 @@ use std::path::Path;
 
 use nix::sys::statvfs::statvfs;
 
-use crate::EngineError;
+use super::limit::{self, Image};
+use super::processes::Census;
 use crate::process::proc;
+use crate::{EngineError, Target};
 
 /// What an image has besides memory that is in use: DMTCP's own buffers and zero pages.
 const OVERHEAD_KIB: u64 = 24 << 10;
 
-/// Refuses when the images of these processes may not fit into `directory`.
-pub(super) fn check(container: &str, pids: &[i32], directory: &Path) -> Result<(), EngineError> {
+/// Refuses when the images of these containers, given by their first processes, may not fit below
+/// `directory`, which exists: into its file system or, if that is in memory, the limits of those
+/// who write.
+pub(super) fn check<'a>(
+    containers: impl IntoIterator<Item = (&'a Target, i32)>,
+    directory: &Path,
+) -> Result<(), EngineError> {
     let stat =
         statvfs(directory).map_err(|error| EngineError::io("look at", directory)(error.into()))?;
     #[allow(clippy::useless_conversion)] // The width depends on the platform.
     let free = u64::from(stat.blocks_available()) * u64::from(stat.fragment_size()) / 1024;
+    let mut images = Vec::new();
+    let mut all = 0;
+    for (target, pid) in containers {
+        let needed = needed(&Census::of(pid)?.carried);
+        all += needed;
+        enough(&target.name, all, free, directory)?;
+        images.push(Image {
+            container: &target.name,
+            pid,
+            needed,
+        });
+    }
+    limit::check(&images, directory)
+}
+
+/// KiB of the images of these processes, not too few.
+fn needed(pids: &[i32]) -> u64 {
     let needed: u64 = pids.iter().map(|pid| memory(*pid) + OVERHEAD_KIB).sum();
-    enough(container, needed + needed / 10, free, directory)
+    needed + needed / 10
 }
 
 /// Both in KiB.

@@ -6,24 +6,34 @@ use super::{Freezer, Version};
 
 /// From `/proc/PID/cgroup` and `/proc/self/mountinfo` to the group's directory.
 pub(super) fn freezer(groups: &str, mounts: &str) -> Result<Freezer, String> {
-    for (version, path) in candidates(groups) {
-        if let Some(directory) = mounts
-            .lines()
-            .filter_map(Mount::parse)
-            .filter(|mount| mount.carries(version))
-            .find_map(|mount| mount.directory(path))
-        {
-            return Ok(Freezer { version, directory });
-        }
-    }
-    Err(format!(
-        "neither a v1 freezer hierarchy nor cgroup2 is mounted for {:?}",
-        groups.trim()
-    ))
+    group(groups, mounts, "freezer")
+        .map(|(version, directory)| Freezer { version, directory })
+        .ok_or_else(|| {
+            format!(
+                "neither a v1 freezer hierarchy nor cgroup2 is mounted for {:?}",
+                groups.trim()
+            )
+        })
 }
 
-/// The process's groups that could be frozen, the v1 freezer first.
-fn candidates(groups: &str) -> impl Iterator<Item = (Version, &str)> {
+/// The directory of the group in which a process is for a controller of version 1, or that of
+/// version 2 where this controller has no hierarchy of its own.
+pub(crate) fn group(groups: &str, mounts: &str, controller: &str) -> Option<(Version, PathBuf)> {
+    candidates(groups, controller).find_map(|(version, path)| {
+        let directory = mounts
+            .lines()
+            .filter_map(Mount::parse)
+            .filter(|mount| mount.carries(version, controller))
+            .find_map(|mount| mount.directory(path))?;
+        Some((version, directory))
+    })
+}
+
+/// The process's groups that could have the controller, version 1 first.
+fn candidates<'a>(
+    groups: &'a str,
+    controller: &'a str,
+) -> impl Iterator<Item = (Version, &'a str)> {
     let of = move |version| {
         groups
             .lines()
@@ -32,7 +42,7 @@ fn candidates(groups: &str) -> impl Iterator<Item = (Version, &str)> {
                 Some((fields.next()?, fields.next()?, fields.next()?))
             })
             .find(|(id, controllers, _)| match version {
-                Version::V1 => controllers.split(',').any(|name| name == "freezer"),
+                Version::V1 => controllers.split(',').any(|name| name == controller),
                 Version::V2 => *id == "0" && controllers.is_empty(),
             })
             .map(|(_, _, path)| (version, path))
@@ -61,10 +71,10 @@ impl<'a> Mount<'a> {
         })
     }
 
-    fn carries(&self, version: Version) -> bool {
+    fn carries(&self, version: Version, controller: &str) -> bool {
         match version {
             Version::V1 => {
-                self.kind == "cgroup" && self.options.split(',').any(|name| name == "freezer")
+                self.kind == "cgroup" && self.options.split(',').any(|name| name == controller)
             }
             Version::V2 => self.kind == "cgroup2",
         }

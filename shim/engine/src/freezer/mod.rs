@@ -5,7 +5,7 @@
 //! `admin-guide/cgroup-v1/freezer-subsystem.rst` and `admin-guide/cgroup-v2.rst`. Where both
 //! hierarchies are mounted the v1 freezer counts, as it does for runc.
 
-mod locate;
+pub(crate) mod locate;
 
 use std::fs;
 use std::io;

@@ -27,6 +27,21 @@ fn v2_is_used_where_it_is_alone_and_below_the_mounts_root() {
 }
 
 #[test]
+fn a_controller_of_version_1_has_its_own_group() {
+    let groups = "3:cpu,cpuacct:/other\n2:memory:/k8s/c1\n0::/k8s/c1\n";
+    let mounts = format!("{V1}29 25 0:28 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n");
+    assert_eq!(
+        locate::group(groups, &mounts, "memory"),
+        Some((Version::V1, "/sys/fs/cgroup/memory/k8s/c1".into()))
+    );
+    assert_eq!(
+        locate::group("0::/node/c1\n", V2, "memory"),
+        Some((Version::V2, "/sys/fs/cgroup/c1".into()))
+    );
+    assert_eq!(locate::group("0::/elsewhere\n", V2, "memory"), None);
+}
+
+#[test]
 fn a_group_outside_what_is_mounted_is_an_error_that_shows_it() {
     let error = freezer("0::/elsewhere\n", V2).unwrap_err();
     assert!(error.contains("/elsewhere"), "{error}");

@@ -1,5 +1,6 @@
 //! Containers that stand still together: who stops their processes, and their control groups.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,6 +8,7 @@ use mycedrive_engine::freezer::Freezer;
 use mycedrive_engine::{Connections, Engine, Member};
 use tracing::info;
 
+use super::{blocking, target};
 use crate::container::Container;
 use crate::error::Result;
 use crate::state::Step;
@@ -51,6 +53,20 @@ pub(super) fn suspends(containers: &[Arc<Container>]) -> Result<Option<Arc<dyn E
         }
     }
     Ok(None)
+}
+
+/// Refuses when images that the processes write themselves, all at the same time, would not fit.
+/// Nothing was done to the pod.
+pub(super) async fn has_room(containers: &[Arc<Container>], images: PathBuf) -> Result<()> {
+    let (writers, _) = by_engine(containers)?;
+    let Some(engine) = suspends(&writers)? else {
+        return Ok(());
+    };
+    let writers: Vec<_> = writers
+        .iter()
+        .map(|container| (target(container), container.init.pid()))
+        .collect();
+    blocking(move || Ok(engine.has_room(&writers, &images)?)).await
 }
 
 pub(super) fn freezers(containers: &[Arc<Container>]) -> Result<Vec<Freezer>> {

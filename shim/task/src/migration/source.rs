@@ -10,7 +10,7 @@ use mycedrive_proto::shim::DescribeReply;
 use tracing::{info, warn};
 
 use super::dump::Begun;
-use super::groups::{freezers, suspends, thaw_states, wait_empty};
+use super::groups::{freezers, has_room, suspends, thaw_states, wait_empty};
 use super::state::{Check, Dumped, Migration, Resumed, Source, SourceStage};
 use super::{Migrator, blocking, hit, left, plain_name};
 use crate::container::Container;
@@ -47,6 +47,9 @@ impl Migrator {
             Vec::new()
         };
         let described = self.describe().await?;
+        if let Some(images) = images.clone() {
+            has_room(&containers, images).await?;
+        }
         let begun = match &images {
             Some(images) => self.begin_dumps(&id, images, &containers, keep).await?,
             None => Begun::none(&self.pod),

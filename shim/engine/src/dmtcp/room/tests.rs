@@ -16,5 +16,5 @@ fn what_does_not_fit_is_refused() {
     enough("c", 1024, 1024, place).unwrap();
     let error = enough("c", 4096, 1024, place).unwrap_err();
     assert!(error.to_string().contains("needs about 4 MiB"), "{error}");
-    check("c", &[], &std::env::temp_dir()).unwrap();
+    check([], &std::env::temp_dir()).unwrap();
 }
