@@ -8,13 +8,15 @@ pub const EINTR: isize = 4;
 pub const EAGAIN: isize = 11;
 /// `SIGCHLD`.
 pub const SIGCHLD: i32 = 17;
-/// `wait4`: do not block.
-pub const WNOHANG: usize = 1;
 /// `ioctl`: make a terminal the controlling one of this session.
 pub const TIOCSCTTY: usize = 0x540E;
 /// `ioctl`: give the controlling terminal up.
 pub const TIOCNOTTY: usize = 0x5422;
 
+/// `waitid`: do not block, look at the ended, leave them.
+const WNOHANG: usize = 1;
+const WEXITED: usize = 4;
+const WNOWAIT: usize = 0x0100_0000;
 const SIG_SETMASK: usize = 2;
 /// Bytes of the kernel's signal set.
 const SIGSET: usize = 8;
@@ -32,6 +34,7 @@ mod number {
     pub const EXECVE: usize = 59;
     pub const EXIT_GROUP: usize = 231;
     pub const WAIT4: usize = 61;
+    pub const WAITID: usize = 247;
     pub const KILL: usize = 62;
     pub const SETSID: usize = 112;
     pub const PRCTL: usize = 157;
@@ -50,6 +53,7 @@ mod number {
     pub const EXECVE: usize = 221;
     pub const EXIT_GROUP: usize = 94;
     pub const WAIT4: usize = 260;
+    pub const WAITID: usize = 95;
     pub const KILL: usize = 129;
     pub const SETSID: usize = 157;
     pub const PRCTL: usize = 167;
@@ -178,17 +182,40 @@ pub fn fork() -> isize {
     unsafe { call(number::CLONE, [SIGCHLD as usize, 0, 0, 0, 0]) }
 }
 
-/// Collects an ended child: its pid (0: none has ended) and its status.
-pub fn wait(options: usize) -> (isize, i32) {
-    let mut status = 0i32;
-    // SAFETY: the status is written to a valid integer.
-    let pid = unsafe {
+/// A child that has ended and was not collected; 0: none, or a negative error number.
+pub fn ended() -> isize {
+    /// All children.
+    const P_ALL: usize = 0;
+    /// The kernel's `siginfo_t`, 128 bytes, in which `si_pid` follows four integers.
+    #[repr(C, align(8))]
+    struct Info([i32; 32]);
+    let mut info = Info([0; 32]);
+    let options = WEXITED | WNOHANG | WNOWAIT;
+    // SAFETY: the kernel writes no more than the structure's size.
+    let result = unsafe {
         call(
-            number::WAIT4,
-            [usize::MAX, &raw mut status as usize, options, 0, 0],
+            number::WAITID,
+            [P_ALL, 0, &raw mut info as usize, options, 0],
         )
     };
-    (pid, status)
+    if result < 0 {
+        result
+    } else {
+        info.0[4] as isize
+    }
+}
+
+/// Collects a child that has ended: its status.
+pub fn collect(child: isize) -> i32 {
+    let mut status = 0i32;
+    // SAFETY: the status is written to a valid integer.
+    unsafe {
+        call(
+            number::WAIT4,
+            [child as usize, &raw mut status as usize, 0, 0, 0],
+        )
+    };
+    status
 }
 
 /// Sends a signal.

@@ -13,6 +13,11 @@
 //! its exit code, or 128 + N when signal N ended it: pid 1 cannot end by a signal that its own
 //! namespace sends. If the container has a terminal, the program's session gets it.
 //!
+//! DMTCP's coordinator closes a connection on which nothing comes for a second. On a node with too
+//! much to do that meets `dmtcp_launch`, and SIGPIPE ends it before it has become the container's
+//! program. The holder sees that by the name of the ended process, which changes when a process
+//! becomes another program, and starts it again: nothing of the container's program has run.
+//!
 //! It runs in any image: it needs no library, not even a C library, and no loader.
 
 #![no_std]
@@ -31,6 +36,11 @@ const LARGEST: usize = 4096;
 const VARIABLES: usize = 8192;
 /// What a shell says when a program cannot be run.
 const CANNOT_RUN: i32 = 126;
+
+/// The program that is started again, as `/proc/PID/comm` has it.
+const LAUNCHER: &[u8] = b"dmtcp_launch\n";
+/// How often.
+const AGAIN: u32 = 4;
 
 /// All signals but those that nobody can block or wait for: SIGKILL (9) and SIGSTOP (19).
 const ALL: u64 = !((1 << 8) | (1 << 18));
@@ -88,19 +98,30 @@ extern "C" fn start(stack: *const usize) -> ! {
     if holder == 0 {
         hold(&program, old, terminal);
     }
-    care(holder, if terminal { SIGHUP } else { 0 })
+    care(holder, if terminal { SIGHUP } else { 0 }, || None)
 }
 
 const SIGHUP: i32 = 1;
+const SIGPIPE: i32 = 13;
 const SIGCONT: i32 = 18;
 const SIGKILL: i32 = 9;
 
 /// The holder: the parent of the program.
 fn hold(program: &Program, mask: u64, terminal: bool) -> ! {
     kernel::die_with_parent(SIGKILL);
+    // A terminal is gone with the first session that had it.
+    let mut again = if terminal { 0 } else { AGAIN };
+    care(launch(program, mask, terminal), 0, || {
+        again = again.checked_sub(1)?;
+        Some(launch(program, mask, terminal))
+    })
+}
+
+/// Starts the program in a session of its own; its pid.
+fn launch(program: &Program, mask: u64, terminal: bool) -> isize {
     let child = kernel::fork();
     if child != 0 {
-        care(child, 0);
+        return child;
     }
     kernel::setsid();
     if terminal {
@@ -114,13 +135,15 @@ fn hold(program: &Program, mask: u64, terminal: bool) -> ! {
 }
 
 /// Collects the ended and hands signals on until `child` ends, then ends as it did. The first
-/// `skip` signal, if any, and the SIGCONT that comes with it are this process's own.
-fn care(child: isize, mut skip: i32) -> ! {
-    if child < 0 {
-        kernel::complain(b"init: no more processes can be made\n");
-        kernel::exit(CANNOT_RUN);
-    }
+/// `skip` signal, if any, and the SIGCONT that comes with it are this process's own. A launcher
+/// that lost its connection is replaced by what `again` starts, if nobody has signalled it.
+fn care(mut child: isize, mut skip: i32, mut again: impl FnMut() -> Option<isize>) -> ! {
+    let mut signalled = false;
     loop {
+        if child < 0 {
+            kernel::complain(b"init: no more processes can be made\n");
+            kernel::exit(CANNOT_RUN);
+        }
         let signal = kernel::wait_signal(ALL);
         if signal == -kernel::EINTR || signal == -kernel::EAGAIN {
             continue;
@@ -130,20 +153,55 @@ fn care(child: isize, mut skip: i32) -> ! {
             if skip != 0 && signal == skip {
                 skip = if skip == SIGHUP { SIGCONT } else { 0 };
             } else {
+                signalled = true;
                 kernel::kill(child, signal);
             }
             continue;
         }
         loop {
-            let (pid, status) = kernel::wait(kernel::WNOHANG);
-            if pid <= 0 {
+            let ended = kernel::ended();
+            if ended <= 0 {
                 break;
             }
-            if pid == child {
-                kernel::exit(code(status));
+            // Only as long as it is not collected.
+            let launching = ended == child && !signalled && is_launcher(child);
+            let status = kernel::collect(ended);
+            if ended != child {
+                continue;
             }
+            let lost = launching && status & 0x7f == SIGPIPE;
+            child = match lost.then(&mut again).flatten() {
+                Some(next) => next,
+                None => kernel::exit(code(status)),
+            };
         }
     }
+}
+
+/// Whether a process is, or ended as, [`LAUNCHER`]. Not if that cannot be seen.
+fn is_launcher(pid: isize) -> bool {
+    const BEFORE: &[u8] = b"/proc/";
+    const AFTER: &[u8] = b"/comm\0";
+    let mut digits = [0; 20];
+    let mut first = digits.len();
+    let mut rest = pid.unsigned_abs();
+    while first > 0 {
+        first -= 1;
+        digits[first] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        if rest == 0 {
+            break;
+        }
+    }
+    let mut path = [0u8; 40];
+    let parts = BEFORE.iter().chain(&digits[first..]).chain(AFTER);
+    for (to, from) in path.iter_mut().zip(parts) {
+        *to = *from;
+    }
+    let mut name = [0u8; 32];
+    // SAFETY: the path ends with a zero byte; all three parts are shorter than it.
+    let length = unsafe { kernel::read_file(path.as_ptr(), &mut name) };
+    length == LAUNCHER.len() as isize && name.iter().zip(LAUNCHER).all(|(a, b)| a == b)
 }
 
 /// The exit code for a status of wait(2).

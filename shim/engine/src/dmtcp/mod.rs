@@ -64,7 +64,7 @@ pub use installed::find_prefix;
 /// program that ends with its own is not taken for one that DMTCP gave up.
 const FAILURES: std::ops::Range<u32> = 160..250;
 
-/// How long a program may take to be under DMTCP.
+/// How long a program that runs may take to be under DMTCP.
 const START: Duration = Duration::from_secs(10);
 /// How long one that is not, and is not on its way, is waited for.
 const NOT_CARRIED: Duration = Duration::from_millis(500);
@@ -278,7 +278,7 @@ impl Engine for Dmtcp {
     async fn started(&self, _target: &Target, pid: i32) -> Result<Start, EngineError> {
         let begin = Instant::now();
         let mut outside = None;
-        while begin.elapsed() < START {
+        loop {
             if gone(pid) {
                 return Ok(Start::Ended);
             }
@@ -289,14 +289,17 @@ impl Engine for Dmtcp {
             if !census.carried.is_empty() {
                 return Ok(Start::Carried);
             }
+            // What is still on its way is slow, on a node with too much to do, and no more.
+            let late = begin.elapsed() > START;
             let since = match census.other.first() {
+                Some(_) if late => break,
                 Some(_) if census.launchers == 0 => *outside.get_or_insert_with(Instant::now),
                 _ => Instant::now(),
             };
             if since.elapsed() > NOT_CARRIED {
                 break;
             }
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(if late { NOT_CARRIED } else { POLL }).await;
         }
         Ok(Start::NotCarried(
             "its program runs, but not under DMTCP (a static or Go program behind a script?)"

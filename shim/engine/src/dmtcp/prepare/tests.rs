@@ -102,3 +102,50 @@ fn everything_is_mounted_below_one_directory() {
             .any(|mount| mount["destination"] == "/.mycedrive/lib/libatomic.so.1")
     );
 }
+
+/// Our pid 1 over a script that says in a file when it starts; its exit code and the starts.
+fn starts(script: &str, file: &str) -> (Option<i32>, usize) {
+    let folder = tempfile::tempdir().unwrap();
+    let [init, script_file, log] = ["init", file, "log"].map(|name| folder.path().join(name));
+    let script = format!(
+        "#!/bin/sh\necho >> {log}\nstarts=$(wc -l < {log})\n{script}\n",
+        log = log.display()
+    );
+    for (path, content) in [(&init, INIT), (&script_file, script.as_bytes())] {
+        fs::write(path, content).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let mut command = std::process::Command::new(&init);
+    command.args([&folder.path().join("none"), &script_file]);
+    let status = loop {
+        match command.status() {
+            // Another test's child still has it open, as it was when that was forked.
+            Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {}
+            status => break status.unwrap(),
+        }
+    };
+    let starts = fs::read_to_string(&log).unwrap().lines().count();
+    (status.code(), starts)
+}
+
+#[test]
+fn a_launcher_that_lost_its_coordinator_is_started_again() {
+    let third = "[ $starts -lt 3 ] && kill -PIPE $$\nexit 7";
+    assert_eq!(starts(third, "dmtcp_launch"), (Some(7), 3));
+    // Not for ever.
+    assert_eq!(starts("kill -PIPE $$", "dmtcp_launch"), (Some(141), 5));
+}
+
+#[test]
+fn a_program_that_began_is_not_started_again() {
+    // It has become another program, or was never a launcher, or ended in another way.
+    let became = "exec sh -c 'kill -PIPE $$'";
+    assert_eq!(starts(became, "dmtcp_launch"), (Some(141), 1));
+    assert_eq!(starts("kill -PIPE $$", "program"), (Some(141), 1));
+    assert_eq!(starts("kill -TERM $$", "dmtcp_launch"), (Some(143), 1));
+    assert_eq!(starts("exit 141", "dmtcp_launch"), (Some(141), 1));
+    // Somebody has signalled it: the signal is not lost.
+    let signalled = "kill -USR1 $PPID; sleep 0.2; kill -PIPE $$";
+    let signalled = format!("trap : USR1\n{signalled}");
+    assert_eq!(starts(&signalled, "dmtcp_launch"), (Some(141), 1));
+}
