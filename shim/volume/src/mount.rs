@@ -230,7 +230,9 @@ pub(crate) fn probe(volume: &Path) -> Result<()> {
         // A read-only mount is what is left when upper or work do not do.
         let written = File::create(target.join("probe")).map(drop);
         let renamed = fs::rename(target.join("probe"), target.join("probe-2"));
-        let unmounted = umount2(&target, MntFlags::UMOUNT_NOFOLLOW);
+        // Nobody uses it. A process that was just forked may have what was open here for a moment.
+        let flags = MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW;
+        let unmounted = umount2(&target, flags);
         written.map_err(Error::io("write in a stack in", volume))?;
         renamed.map_err(Error::io("rename in a stack in", volume))?;
         unmounted.map_err(Error::io("unmount", &target))

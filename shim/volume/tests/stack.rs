@@ -9,6 +9,7 @@ mod place;
 
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::script::{Tree, op};
 use common::{Snapshot, is_root, set_xattr, snapshot};
@@ -68,6 +69,9 @@ fn killed_at(at: usize, work: impl FnOnce(&mut dyn FnMut())) -> bool {
     // SAFETY: the child only runs `work` and ends; no lock of this process is needed for that.
     match unsafe { libc::fork() } {
         0 => {
+            // What other tests have open would keep their mounts busy.
+            // SAFETY: plain numbers; `work` opens what it needs.
+            unsafe { libc::close_range(3, libc::c_uint::MAX, 0) };
             let mut count = 0;
             work(&mut || {
                 if count == at {
@@ -256,6 +260,36 @@ fn what_cannot_be_a_stack_says_why() {
     let stack = Place::new();
     stack.init();
     stack.mounted(|root| assert!(matches!(check(root), Err(Reason::FileSystem(_)))));
+}
+
+/// Processes that this one makes have what it has open, until they run another program.
+#[test]
+fn processes_that_are_just_made_do_not_matter() {
+    if !ready() {
+        return;
+    }
+    let place = Place::new();
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                // SAFETY: the child sleeps and ends; it touches no memory of this process.
+                let child = unsafe { libc::fork() };
+                if child == 0 {
+                    // SAFETY: plain numbers.
+                    unsafe {
+                        libc::usleep(1000);
+                        libc::_exit(0);
+                    }
+                }
+                // SAFETY: waits for the child that was just made.
+                unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+            }
+        });
+        let failed = (0..300).find_map(|_| check(&place.volume).err());
+        done.store(true, Ordering::Relaxed);
+        assert_eq!(failed, None);
+    });
 }
 
 #[test]
