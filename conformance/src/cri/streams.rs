@@ -130,10 +130,11 @@ pub fn port_forward(kube: &mut Kube, facts: &mut Facts) -> Result<()> {
     let pod = kube.sandbox("forward")?;
     let script = "while :; do nc -l -p 4000 -e sh -c 'read word; echo hello $word'; done";
     let id = kube.script(&pod, "main", script)?;
-    soon("the listener", || {
-        Ok(kube.exec(&id, &["sh", "-c", "netstat -ltn | grep -c :4000 || true"])? == "1")
-    })?;
     for round in ["one", "two"] {
+        // It takes one connection, and is started again.
+        soon("the listener", || {
+            Ok(kube.exec(&id, &["sh", "-c", "netstat -ltn | grep -c :4000 || true"])? == "1")
+        })?;
         let url = kube.cri.port_forward(&pod.id, 4000)?;
         let mut stream = Stream::open(&kube.node, &format!("{url}?port=4000"))?;
         // Channel 0 carries data, 1 errors; both begin with the port.
