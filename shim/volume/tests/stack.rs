@@ -18,7 +18,7 @@ use mycedrive_volume::{
     Found, Reason, check, create_checkpoint, end, find, init, layers, mount, receive, recover,
     undisturbed, unmount,
 };
-use place::{Place, content, ready, received, same, stack_with_changes};
+use place::{Place, content, ready, received, same, stack_with_changes, with_received};
 use proptest::prelude::*;
 
 proptest! {
@@ -168,18 +168,11 @@ fn commit_killed_at_every_step() {
     if !ready() {
         return;
     }
-    let prepare = |place: &Place| {
-        let from = Place::new();
-        let seen = stack_with_changes(&from);
-        fs::write(place.volume.join("before"), "of the volume").unwrap();
-        received(&layers(&from.volume).unwrap(), &place.volume);
-        seen
-    };
     let mut undone = 0;
     let mut at = 0;
     loop {
         let place = Place::new();
-        let seen = prepare(&place);
+        let seen = with_received(&place);
         let more = killed_at(at, |steps| receive::commit(&place.volume, steps).unwrap());
         let Found::Stack(state) = recover(&place.volume, &mut undisturbed).unwrap() else {
             panic!("step {at}: no stack");

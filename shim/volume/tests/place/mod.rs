@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use mycedrive_volume::{Found, end, find, init, mount, receive, undisturbed, unmount};
+use mycedrive_volume::{Found, end, find, init, layers, mount, receive, undisturbed, unmount};
 
 use crate::common::{Snapshot, is_root, set_xattr, snapshot, tempdir};
 
@@ -145,4 +145,14 @@ pub fn received(layers: &[PathBuf], volume: &Path) {
     for (from, to) in layers.iter().zip(&to) {
         mycedrive_transfer::access::copy_tree(from, to).unwrap();
     }
+}
+
+/// A volume with something in it, to which all of another node's stack has come. What that one
+/// looked like.
+pub fn with_received(place: &Place) -> Snapshot {
+    let from = Place::new();
+    let seen = stack_with_changes(&from);
+    fs::write(place.volume.join("before"), "of the volume").unwrap();
+    received(&layers(&from.volume).unwrap(), &place.volume);
+    seen
 }
