@@ -1,6 +1,7 @@
 //! Memory that is sent in rounds before the freeze.
 
 mod broken;
+mod place;
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::{engine, expect};
 
 pub fn all() -> Vec<Scenario> {
     let mut all = broken::all();
+    all.extend(place::all());
     all.extend([
         Scenario::new(
             "memory::the_freeze_carries_changes",
@@ -174,9 +176,7 @@ fn without_room_for_rounds(testbed: &Testbed) -> Result<()> {
     let source = a.run_pod(&pod)?;
     redis::fill(a, &source, 30)?;
     let client = client(outside, &source.ip)?;
-    b.sh(
-        "mkdir -p /run/mycedrive/images && mount -t tmpfs -o size=90m none /run/mycedrive/images",
-    )?;
+    b.sh("mount -t tmpfs -o size=90m none /run/mycedrive/images")?;
     let moved = migrate(a, b, &pod).and_then(|destination| {
         let memory = in_the_freeze(b)?;
         ensure!(memory > 30.0, "only {memory} MiB went in the freeze");

@@ -239,7 +239,7 @@ impl Config {
             self.journal_dir = self.state_dir.join("journal");
         }
         if self.image_dir.as_os_str().is_empty() {
-            self.image_dir = self.run_dir.join("images");
+            self.image_dir = self.default_image_dir();
         }
         if self.park_dir.as_os_str().is_empty() {
             self.park_dir = self.state_dir.join("parked");
@@ -311,6 +311,15 @@ impl Config {
     /// Where timelines and logs of migrations are kept.
     pub fn migrations_dir(&self) -> PathBuf {
         self.state_dir.join("migrations")
+    }
+
+    fn default_image_dir(&self) -> PathBuf {
+        self.run_dir.join("images")
+    }
+
+    /// Whether nobody chose another place for images.
+    pub fn has_default_image_dir(&self) -> bool {
+        self.image_dir == self.default_image_dir()
     }
 
     /// Where the images of a migration are while it runs. Not made by this.

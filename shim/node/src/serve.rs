@@ -4,6 +4,7 @@
 //! sockets answer and systemd is told READY. Stop (SIGTERM, SIGINT): sockets stop accepting,
 //! calls under way get a moment; migrations are left to their journals.
 
+mod image_dir;
 mod incoming;
 mod janitor;
 pub mod logging;
@@ -57,6 +58,7 @@ fn signals(kind: SignalKind) -> Result<tokio::signal::unix::Signal> {
 pub async fn serve_until(config: Config, stop: impl Future<Output = ()>) -> Result<()> {
     prepare(&config)?;
     let _only = sockets::lock(&config.state_dir)?;
+    image_dir::mount(&config);
     // Bad keys are better told now than to the first peer.
     tls::server(&config.pki_dir)?;
     tls::client(&config.pki_dir)?;

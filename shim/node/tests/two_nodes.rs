@@ -127,11 +127,7 @@ async fn a_pod_moves() {
     let world = pair.world.lock().unwrap().clone();
     assert!(!world.twice);
     assert_eq!(world.runs, [false, true]);
-    for folder in [
-        "node-a/run/images",
-        "node-b/run/images",
-        "node-b/state/staging",
-    ] {
+    for folder in ["node-a/images", "node-b/images", "node-b/state/staging"] {
         let folder = pair.path(folder);
         pair.until("removed what it does not need", |_| empty(&folder))
             .await;
@@ -235,7 +231,7 @@ async fn what_cannot_go_on_after_a_failed_restore_is_parked() {
         world.calls.iter().any(|call| call == "a:discard")
     })
     .await;
-    let images = pair.a.dir.join("run/images");
+    let images = pair.a.dir.join("images");
     pair.until("removed its images", |_| empty(&images)).await;
     pair.new.fail_restore.store(false, Ordering::Relaxed);
     let reply = pair.start().await;
@@ -262,7 +258,7 @@ async fn a_failed_dump_rolls_back_and_says_why() {
     );
     pair.until("resumed", |world| world.runs == [true, false])
         .await;
-    let images = pair.a.dir.join("run/images");
+    let images = pair.a.dir.join("images");
     pair.until("removed its images", |_| empty(&images)).await;
 }
 

@@ -55,6 +55,7 @@ impl Node {
             "node_name = \"{name}\"\nlisten = \"127.0.0.1:{port}\"\n\
              advertise = \"127.0.0.1:{port}\"\npki_dir = \"{show}/pki\"\n\
              run_dir = \"{show}/run\"\nstate_dir = \"{show}/state\"\n\
+             image_dir = \"{show}/images\"\n\
              [containerd]\nsocket = \"{show}/containerd.sock\"\n\
              [migration]\nlink_lost_after = \"2s\"\n{more}\n\
              [log]\nlevel = \"debug,h2=info,hyper=info,tower=info,rustls=info\"\n"
