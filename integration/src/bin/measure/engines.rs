@@ -13,8 +13,9 @@ use crate::engine::{self, Engine};
 use crate::statistics::Summary;
 use crate::{Conditions, write_json};
 
-/// Where CRI puts a checkpoint that nobody wants.
-const CHECKPOINT: &str = "/tmp/engines.tar";
+/// Where a checkpoint goes that nobody wants: CRI's archive on the disk, a task's image in memory.
+const ARCHIVE: &str = "/tmp/engines.tar";
+const IMAGE: &str = "/run/engines";
 /// Between two checkpoints, so that the client's gaps are told apart.
 const SETTLE: Duration = Duration::from_millis(500);
 const TESTS: [&str; 2] = ["SET", "GET"];
@@ -26,9 +27,35 @@ struct Measured {
     overhead: Vec<Overhead>,
 }
 
-/// The client's longest gap around a checkpoint by CRI, after which the program goes on.
+/// Who asks for a checkpoint, after which the program goes on.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Way {
+    /// `ctr task checkpoint --image-path`: the image alone.
+    Task,
+    /// CRI's CheckpointContainer: containerd also copies the image into its store, and from there
+    /// into an archive.
+    Cri,
+}
+
+impl Way {
+    fn checkpoint(self, node: &Node, container: &str) -> Result<()> {
+        match self {
+            Self::Task => {
+                node.sh(&format!(
+                    "mkdir {IMAGE} && ctr -n k8s.io task checkpoint --image-path {IMAGE} {container}"
+                ))?;
+            }
+            Self::Cri => node.cri()?.checkpoint_container(container, ARCHIVE)?,
+        }
+        Ok(())
+    }
+}
+
+/// The client's longest gap around a checkpoint.
 #[derive(Serialize)]
 struct Checkpoints {
+    way: Way,
     megabytes: u64,
     criu_ms: Summary,
     dmtcp_ms: Summary,
@@ -53,13 +80,15 @@ pub fn run(testbed: &Testbed, runs: usize, sizes: &[u64], requests: u64, out: &P
     let conditions = Conditions::now();
     let overhead = overhead(testbed, runs, requests)?;
     let mut checkpoints = Vec::new();
-    for &megabytes in sizes {
-        let measured = checkpoints_of(testbed, runs, megabytes)?;
-        println!(
-            "{megabytes} MB: CRIU {:.0} ms, DMTCP {:.0} ms, ratio {:.2}",
-            measured.criu_ms.median, measured.dmtcp_ms.median, measured.ratio
-        );
-        checkpoints.push(measured);
+    for way in [Way::Task, Way::Cri] {
+        for &megabytes in sizes {
+            let measured = checkpoints_of(testbed, way, runs, megabytes)?;
+            println!(
+                "{way:?}, {megabytes} MB: CRIU {:.0} ms, DMTCP {:.0} ms, ratio {:.2}",
+                measured.criu_ms.median, measured.dmtcp_ms.median, measured.ratio
+            );
+            checkpoints.push(measured);
+        }
     }
     let measured = Measured {
         conditions,
@@ -82,7 +111,7 @@ fn start(node: &Node, engine: Engine) -> Result<RunningPod> {
     Ok(pod)
 }
 
-fn checkpoints_of(testbed: &Testbed, runs: usize, megabytes: u64) -> Result<Checkpoints> {
+fn checkpoints_of(testbed: &Testbed, way: Way, runs: usize, megabytes: u64) -> Result<Checkpoints> {
     let (node, outside) = (testbed.node("a")?, testbed.node("client")?);
     let engines = [Engine::Criu, Engine::Dmtcp];
     let mut clients = Vec::new();
@@ -97,13 +126,12 @@ fn checkpoints_of(testbed: &Testbed, runs: usize, megabytes: u64) -> Result<Chec
         for (pod, _, times) in &mut clients {
             std::thread::sleep(SETTLE);
             let begin = now_ns();
-            node.cri()?
-                .checkpoint_container(pod.id("redis"), CHECKPOINT)?;
+            way.checkpoint(node, pod.id("redis"))?;
             std::thread::sleep(SETTLE);
             if number > 0 {
                 times.push((begin, now_ns()));
             }
-            node.sh(&format!("rm -f {CHECKPOINT}"))?;
+            node.sh(&format!("rm -rf {ARCHIVE} {IMAGE}"))?;
         }
     }
     let mut lost_or_wrong = 0;
@@ -120,6 +148,7 @@ fn checkpoints_of(testbed: &Testbed, runs: usize, megabytes: u64) -> Result<Chec
     }
     let (criu_ms, dmtcp_ms) = (summaries[0], summaries[1]);
     Ok(Checkpoints {
+        way,
         megabytes,
         criu_ms,
         dmtcp_ms,
