@@ -1,6 +1,7 @@
 //! What happens at DMTCP's events.
 
 use crate::dmtcp::{self, Descriptor, event};
+use crate::drain;
 use crate::epoll::{self, Watch};
 use crate::helper::{self, Plan};
 use crate::hold;
@@ -83,9 +84,12 @@ pub extern "C" fn dmtcp_initialize_plugin() {
 }
 
 extern "C" fn hook(event: c_int, _data: *mut c_void) {
-    if event == event::THREAD_RESUME {
-        thread_resume();
-        return;
+    match event {
+        event::THREAD_RESUME => return thread_resume(),
+        event::PRESUSPEND => return drain::begin(),
+        // DMTCP's own plugins were before ours.
+        event::PRECHECKPOINT => drain::end(),
+        _ => {}
     }
     let work: fn(&mut State) = match event {
         event::INIT => init,

@@ -7,6 +7,8 @@ pub(crate) mod event {
     use core::ffi::c_int;
 
     pub(crate) const INIT: c_int = 0;
+    /// In the checkpoint thread, before the others are suspended.
+    pub(crate) const PRESUSPEND: c_int = 15;
     pub(crate) const PRECHECKPOINT: c_int = 16;
     pub(crate) const RESUME: c_int = 17;
     pub(crate) const RESTART: c_int = 18;

@@ -4,61 +4,13 @@
 //! are DMTCP's, the next in the order of symbol lookup.
 
 use crate::checkpoint::CHECKPOINTS;
-use crate::dmtcp;
+use crate::drain;
+use crate::next::{fail, next};
 use crate::sockets::{is_inet, is_inet_socket};
 use crate::sys;
-use core::ffi::{c_char, c_int, c_void};
-use core::sync::atomic::{AtomicPtr, Ordering};
-use libc::{msghdr, size_t, sockaddr, socklen_t, ssize_t};
-
-/// The function behind ours, looked up once.
-struct Next {
-    name: *const c_char,
-    found: AtomicPtr<c_void>,
-}
-
-// SAFETY: the name is a constant string, the rest is atomic.
-unsafe impl Sync for Next {}
-
-impl Next {
-    fn get(&self) -> *mut c_void {
-        let found = self.found.load(Ordering::Relaxed);
-        if !found.is_null() {
-            return found;
-        }
-        // SAFETY: a handle and a string as dlsym(3) wants them. Two threads find the same.
-        let found = unsafe { dmtcp::dmtcp_dlsym(dmtcp::NEXT, self.name) };
-        self.found.store(found, Ordering::Relaxed);
-        found
-    }
-}
-
-/// Call the next function of this name and type.
-macro_rules! next {
-    ($name:literal, fn($($type:ty),*) -> $result:ty, $($argument:expr),*) => {{
-        static NEXT: Next = Next {
-            name: $name.as_ptr(),
-            found: AtomicPtr::new(core::ptr::null_mut()),
-        };
-        let next = NEXT.get();
-        if next.is_null() {
-            fail(libc::ENOSYS) as $result
-        } else {
-            // SAFETY: the C library's function of this name has this type (its manual page); the
-            // caller has made the same call with the same arguments.
-            unsafe {
-                let next: unsafe extern "C" fn($($type),*) -> $result = core::mem::transmute(next);
-                next($($argument),*)
-            }
-        }
-    }};
-}
-
-fn fail(errno: c_int) -> c_int {
-    // SAFETY: the C library's errno of this thread.
-    unsafe { *libc::__errno_location() = errno };
-    -1
-}
+use core::ffi::{c_int, c_void};
+use core::sync::atomic::Ordering;
+use libc::{msghdr, nfds_t, pollfd, size_t, sockaddr, socklen_t, ssize_t, timeval};
 
 /// A system call as the C library's function does it.
 macro_rules! direct {
@@ -305,4 +257,32 @@ unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) ->
             flags
         )
     })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn poll(fds: *mut pollfd, count: nfds_t, timeout: c_int) -> c_int {
+    drain::poll(timeout, |timeout| {
+        next!(
+            c"poll",
+            fn(*mut pollfd, nfds_t, c_int) -> c_int,
+            fds,
+            count,
+            timeout
+        )
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn gettimeofday(time: *mut timeval, zone: *mut c_void) -> c_int {
+    let result = next!(
+        c"gettimeofday",
+        fn(*mut timeval, *mut c_void) -> c_int,
+        time,
+        zone
+    );
+    if result == 0 && !time.is_null() {
+        // SAFETY: the C library has just written it.
+        drain::time_of_day(unsafe { &mut *time });
+    }
+    result
 }

@@ -27,6 +27,11 @@ mod arena;
 mod checkpoint;
 #[cfg(not(test))]
 mod dmtcp;
+#[cfg_attr(
+    test,
+    allow(dead_code, reason = "used by what a test program cannot have")
+)]
+mod drain;
 mod epoll;
 #[cfg(not(test))]
 mod helper;
@@ -34,6 +39,8 @@ mod helper;
 mod hold;
 #[cfg(not(test))]
 mod interpose;
+#[cfg(not(test))]
+mod next;
 mod place;
 #[cfg_attr(
     test,

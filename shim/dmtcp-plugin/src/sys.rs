@@ -182,6 +182,12 @@ pub(crate) fn inode(fd: c_int) -> u64 {
     }
 }
 
+/// This thread's number, gettid(2).
+pub(crate) fn thread() -> c_int {
+    // SAFETY: no arguments.
+    unsafe { call(libc::SYS_gettid, [0; 6]) as c_int }
+}
+
 pub(crate) fn sleep(milliseconds: u32) {
     let time = libc::timespec {
         tv_sec: libc::time_t::from(milliseconds / 1000),
