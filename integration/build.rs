@@ -1,4 +1,4 @@
-//! Generates the CRI client from `cri/runtime.proto`, in pure Rust: no protoc is needed.
+//! Generates the clients from `cri/`, in pure Rust: no protoc is needed.
 
 use std::error::Error;
 
@@ -6,6 +6,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=cri");
     tonic_prost_build::configure()
         .build_server(false)
-        .compile_fds(protox::compile(["runtime.proto"], ["cri"])?)?;
+        .compile_fds(protox::compile(["runtime.proto", "tasks.proto"], ["cri"])?)?;
     Ok(())
 }

@@ -4,11 +4,17 @@ mod attach;
 mod client;
 mod more_calls;
 mod pod;
+mod unpaused;
 
 #[allow(missing_docs, clippy::pedantic)]
 /// Messages of the interface.
 pub mod proto {
     tonic::include_proto!("runtime.v1");
+}
+
+#[allow(missing_docs, clippy::pedantic)]
+mod tasks {
+    tonic::include_proto!("containerd.services.tasks.v1");
 }
 
 pub use attach::Attach;

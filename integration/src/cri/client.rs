@@ -22,9 +22,9 @@ pub(super) const CALL_TIME: Duration = Duration::from_secs(60);
 /// A connection to a node's containerd. Cheap to clone. Must not be used from asynchronous code.
 #[derive(Debug, Clone)]
 pub struct Cri {
-    node: String,
-    runtime: Arc<Runtime>,
-    channel: Channel,
+    pub(super) node: String,
+    pub(super) runtime: Arc<Runtime>,
+    pub(super) channel: Channel,
 }
 
 /// How a command in a container ended.
