@@ -2,6 +2,7 @@
 //! `ctr` and CRI, and what happens where an engine cannot be used. One list over both engines.
 
 mod choice;
+mod files;
 mod limit;
 
 use anyhow::{Result, ensure};
@@ -31,9 +32,10 @@ type Body = fn(&Node, &str) -> Result<()>;
 pub fn all() -> Vec<Scenario> {
     let both = &["criu", "dmtcp"][..];
     let dmtcp = &["dmtcp"][..];
-    let bodies: [(&str, Body, &[&'static str]); 13] = [
+    let bodies: [(&str, Body, &[&'static str]); 14] = [
         ("paused", paused, both),
         ("exit", exit_after_checkpoint, both),
+        ("files", files::of_one_moment, both),
         // After CRIU's restore of a task without a network the loopback interface is down, and
         // what is not root it dumps only with CAP_SYS_RESOURCE: see `migration` for CRIU.
         ("redis", redis_goes_on, dmtcp),
@@ -165,6 +167,14 @@ fn redis_goes_on(node: &Node, engine: &str) -> Result<()> {
 fn paused(node: &Node, engine: &str) -> Result<()> {
     run(node, engine, "", "python", &format!("python3 -c '{COUNT}'"))?;
     expect::soon("output", 10, || Ok(last_number(node)? > 2))?;
+    // Without a checkpoint.
+    node.sh(&format!("{CTR} ctr task pause t"))?;
+    let stopped = last_number(node)?;
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    expect::equal("output of a paused task", last_number(node)?, stopped)?;
+    node.sh(&format!("{CTR} ctr task resume t"))?;
+    expect::soon("output after it", 5, || Ok(last_number(node)? > stopped))?;
+
     node.sh(&format!("{CTR} ctr task pause t"))?;
     node.sh(&format!(
         "{CTR} mkdir -p /tmp/image; ctr task checkpoint --image-path /tmp/image t"

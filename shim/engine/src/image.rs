@@ -10,6 +10,7 @@ mod files;
 mod manifest;
 mod misfit;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 pub use manifest::{ContainerEntry, FileEntry, MANIFEST, Manifest};
@@ -58,7 +59,8 @@ pub fn clear(directory: &Path) -> Result<(), EngineError> {
     }
 }
 
-/// Writes the manifest of a directory that an engine has just filled.
+/// Writes the manifest of a directory that an engine has just filled. The program may stand still
+/// until it is written: what the engine has read once is not read again.
 pub fn seal(
     directory: &Path,
     engine: &Capabilities,
@@ -66,8 +68,15 @@ pub fn seal(
 ) -> Result<Manifest, EngineError> {
     let failed = |misfit| EngineError::misfit(directory, misfit);
     let mut entries = Vec::new();
+    let mut known = match engine.kind {
+        EngineKind::Dmtcp => dmtcp::described(directory)?,
+        EngineKind::Criu => BTreeMap::new(),
+    };
     for name in files::list(directory, folder(engine.kind)).map_err(failed)? {
-        entries.push(files::describe(directory, &name).map_err(failed)?);
+        entries.push(match known.remove(&name) {
+            Some(entry) => entry,
+            None => files::describe(directory, &name).map_err(failed)?,
+        });
     }
     let manifest = Manifest {
         format: manifest::FORMAT,

@@ -340,6 +340,17 @@ pub trait Engine: Send + Sync {
         Ok(())
     }
 
+    /// The container, given by its first process, is about to be frozen by its control group. A
+    /// checkpoint that is asked for while it is must be of this moment.
+    async fn before_pause(&self, _target: &Target, _pid: i32) -> Result<(), EngineError> {
+        Ok(())
+    }
+
+    /// Undoes [`Engine::before_pause`]: the control group is thawed.
+    async fn after_pause(&self, _target: &Target) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     /// Why the suspended processes would end if they were let go; `None`: they would go on. Their
     /// image is not affected.
     async fn stranded(&self) -> Option<String> {

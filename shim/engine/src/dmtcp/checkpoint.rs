@@ -22,12 +22,24 @@ const RESUME: Duration = Duration::from_secs(10);
 /// In how many looks the processes are looked at as well as the files.
 const LOOKS: u32 = 16;
 
+/// What the program does when its image is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    Run,
+    /// It was paused when it was asked for, and is again.
+    Pause,
+    End,
+}
+
 impl Dmtcp {
     /// Takes a checkpoint on this node. The image is complete only when this returns without an
     /// error; the container then runs on, or has ended, as was asked.
     pub(super) async fn take(&self, checkpoint: Checkpoint) -> Result<(), EngineError> {
         if checkpoint.purpose == Purpose::Migration {
             return self.leave(checkpoint).await;
+        }
+        if self.is_paused(&checkpoint.target) {
+            return self.take_paused(checkpoint).await;
         }
         let _one = self.operation.lock().await;
         let Checkpoint {
@@ -43,12 +55,7 @@ impl Dmtcp {
             log: target.bundle.join("dmtcp/coordinator.log"),
         };
         let exit = purpose == Purpose::Local { exit: true };
-        let others: Vec<String> = self
-            .members()
-            .iter()
-            .filter(|(id, member)| **id != target.id && member.pid != 0 && !gone(member.pid))
-            .map(|(_, member)| member.name.clone())
-            .collect();
+        let others = self.others(&target);
         if !others.is_empty() {
             return Err(failed(format!(
                 "its image would need those of {} as well, which share its coordinator",
@@ -58,10 +65,16 @@ impl Dmtcp {
         let freezer = Freezer::of_process(pid)?;
         let paused = frozen(&freezer);
         if paused {
+            // It could not be suspended when it was paused, and runs until it is.
             freezer::thaw_all(slice::from_ref(&freezer))?;
         }
+        let after = match (exit, paused) {
+            (true, _) => After::End,
+            (false, true) => After::Pause,
+            (false, false) => After::Run,
+        };
         let result = self
-            .dump(&target, pid, &image_dir, exit, &freezer, &failed)
+            .dump(&target, pid, &image_dir, after, &freezer, &failed)
             .await;
         if paused && !gone(pid) {
             freezer::freeze_all(slice::from_ref(&freezer))?;
@@ -74,7 +87,7 @@ impl Dmtcp {
         target: &crate::Target,
         pid: i32,
         image_dir: &Path,
-        exit: bool,
+        after: After,
         freezer: &Freezer,
         failed: &(dyn Fn(String) -> EngineError + Send + Sync),
     ) -> Result<(), EngineError> {
@@ -89,7 +102,7 @@ impl Dmtcp {
         let version = self.installed().await?.version.clone();
         let (peers, directory) = (carried.len() as u32, image_dir.to_owned());
         let written = self
-            .written(target, pid, &carried, &partial, exit, freezer, failed)
+            .written(target, pid, &carried, &partial, after, freezer, failed)
             .await;
         let result = match written {
             Ok(sockets) => {
@@ -122,7 +135,7 @@ impl Dmtcp {
         pid: i32,
         carried: &[i32],
         directory: &Path,
-        exit: bool,
+        after: After,
         freezer: &Freezer,
         failed: &(dyn Fn(String) -> EngineError + Send + Sync),
     ) -> Result<Option<Vec<u8>>, EngineError> {
@@ -131,14 +144,7 @@ impl Dmtcp {
         for process in carried {
             processes::no_delay(*process);
         }
-        let before = coordinator.ask(Command::Status).await?;
-        if before.peers as usize != carried.len() || !before.running {
-            return Err(failed(format!(
-                "{} of its {} processes are ready for it; try again",
-                if before.running { before.peers } else { 0 },
-                carried.len()
-            )));
-        }
+        coordinator.ready(carried.len()).await?.map_err(failed)?;
         let sockets = self.sockets();
         if let Some(sockets) = &sockets {
             sockets.begin(Copy).await?;
@@ -163,7 +169,7 @@ impl Dmtcp {
             sockets.held(Connections::Close, RESUME).await?;
             saved = Some(sockets.saved().await?);
         }
-        if exit {
+        if after == After::End {
             // Best effort to let nothing run after its image; it is killed either way.
             if let Err(error) = freezer::freeze_all(slice::from_ref(freezer)) {
                 tracing::debug!(%error, "not frozen before it is killed");
@@ -175,8 +181,15 @@ impl Dmtcp {
             }
             return Ok(saved);
         }
+        if after == After::Pause {
+            // While our plugin holds it: what it did now would be in its files, not in its image.
+            freezer::freeze_all(slice::from_ref(freezer))?;
+        }
         if let Some(sockets) = &sockets {
             sockets.release()?;
+        }
+        if after == After::Pause {
+            return Ok(saved);
         }
         let begin = Instant::now();
         while begin.elapsed() < RESUME {

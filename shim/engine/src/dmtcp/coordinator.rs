@@ -17,13 +17,13 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::socket::{setsockopt, sockopt::TcpNoDelay};
 use tokio::sync::watch;
 
 use super::message::{self, Answer, Dialect, LENGTH};
-use super::sandbox;
+use super::{POLL, sandbox};
 use crate::runner::{Runner, Started};
 use crate::{EngineError, netns};
 
@@ -31,6 +31,8 @@ use crate::{EngineError, netns};
 const INHERITED: RawFd = 821;
 /// How long a request may take; the coordinator answers at once, or it hangs.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long processes may take to go on after an earlier checkpoint.
+const GO_ON: Duration = Duration::from_secs(2);
 
 /// A running coordinator. Dropped, it is killed.
 pub(super) struct Coordinator {
@@ -168,6 +170,27 @@ impl Coordinator {
             },
             None => EngineError::Coordinator { source },
         })
+    }
+}
+
+impl Coordinator {
+    /// Waits until so many processes run and could take part in a checkpoint: those of an earlier
+    /// one need a moment to go on. What is in the way is the inner error.
+    pub(super) async fn ready(&self, processes: usize) -> Result<Result<(), String>, EngineError> {
+        let begin = Instant::now();
+        loop {
+            let status = self.ask(message::Command::Status).await?;
+            if status.running && status.peers as usize == processes {
+                return Ok(Ok(()));
+            }
+            if begin.elapsed() > GO_ON {
+                let ready = if status.running { status.peers } else { 0 };
+                return Ok(Err(format!(
+                    "{ready} of its {processes} processes are ready for it; try again"
+                )));
+            }
+            tokio::time::sleep(POLL).await;
+        }
     }
 }
 

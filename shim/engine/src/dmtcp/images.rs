@@ -7,17 +7,19 @@
 //! The container's processes write the files, and may go on to do so as long as they reach them.
 //! So each is renamed into a directory of root's before it is looked at.
 
+mod list;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use list::LIST;
+pub(crate) use list::described;
+pub(super) use list::{Image, List};
 
 use crate::{EngineError, spec};
 
-/// The list.
-const LIST: &str = "mycedrive-dmtcp.json";
 /// The pod's sockets, beside the list.
 const SOCKETS: &str = "mycedrive-dmtcp-sockets";
 /// Longest, in bytes: what was sent and not yet read is in it.
@@ -28,36 +30,6 @@ const PREFIX: &str = "ckpt_";
 const SUFFIX: &str = ".dmtcp";
 /// What follows the name of an image in that of the directory beside it.
 const FILES: &str = "_files";
-/// Most files, and longest list, in bytes.
-const MOST: usize = 4096;
-const LONGEST: u64 = 1 << 20;
-
-/// The list of a complete image.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct List {
-    /// DMTCP's version.
-    pub version: String,
-    /// Processes of the whole computation: `dmtcp_restart` waits for all of them.
-    pub peers: u32,
-    /// The files.
-    pub images: Vec<Image>,
-    /// BLAKE3, in hexadecimal, of the file with the pod's sockets. One container's image has it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sockets: Option<String>,
-}
-
-/// One file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Image {
-    /// Its name.
-    pub name: String,
-    /// Bytes.
-    pub size: u64,
-    /// BLAKE3, in hexadecimal.
-    pub digest: String,
-}
 
 /// What is in a directory that DMTCP writes to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -253,22 +225,7 @@ pub(super) struct Verified {
 /// cannot reach them from outside of the container.
 pub(super) fn verified(directory: &Path, user: u32) -> Result<Verified, EngineError> {
     let path = directory.join(LIST);
-    let size = path
-        .metadata()
-        .map_err(EngineError::io("read", &path))?
-        .size();
-    if size > LONGEST {
-        return Err(damaged(&path, format!("it is {size} bytes long")));
-    }
-    let text = fs::read(&path).map_err(EngineError::io("read", &path))?;
-    let list: List =
-        serde_json::from_slice(&text).map_err(|error| damaged(&path, error.to_string()))?;
-    if list.images.is_empty() || list.images.len() > MOST {
-        return Err(damaged(
-            &path,
-            format!("it names {} files", list.images.len()),
-        ));
-    }
+    let list = list::read(directory)?;
     let folder = directory.join(FOLDER);
     fs::DirBuilder::new()
         .recursive(true)

@@ -18,7 +18,8 @@ use super::message::Command;
 use super::mounting::Mounted;
 use super::processes::{self, Census};
 use super::sockets::Sockets;
-use super::{Dmtcp, POLL, blocking, gone, images, lock, private, room};
+use super::{Dmtcp, POLL, blocking, frozen, gone, images, lock, private, room};
+use crate::freezer::Freezer;
 use crate::{Checkpoint, Connections, Engine, EngineError, Target};
 
 /// Longest time to stop, write or restart small processes; with memory comes a second for each
@@ -42,7 +43,9 @@ pub(super) struct Suspended {
     /// Containers whose directory is mounted.
     ready: usize,
     /// A container's is not, and will not be.
-    failed: bool,
+    pub(super) failed: bool,
+    /// For a pause, not for a migration.
+    pub(super) paused: bool,
 }
 
 impl Suspended {
@@ -50,7 +53,11 @@ impl Suspended {
         LIMIT + Duration::from_secs(self.memory / SLOWEST_KIB)
     }
 
-    fn writing(&self) -> bool {
+    pub(super) fn has(&self, target: &Target) -> bool {
+        self.containers.contains_key(&target.id)
+    }
+
+    pub(super) fn writing(&self) -> bool {
         self.ready == self.containers.len()
     }
 
@@ -64,7 +71,7 @@ impl Suspended {
     }
 }
 
-fn failed(target: &Target, cause: impl Into<String>) -> EngineError {
+pub(super) fn failed(target: &Target, cause: impl Into<String>) -> EngineError {
     EngineError::Checkpoint {
         container: target.name.clone(),
         cause: cause.into(),
@@ -100,6 +107,9 @@ impl Dmtcp {
         };
         let mut carried = Vec::new();
         for (target, pid) in &containers {
+            if frozen(&Freezer::of_process(*pid)?) {
+                return Err(failed(target, "it is paused; resume it first"));
+            }
             let obstacles = self.obstacles(target, *pid)?;
             if !obstacles.is_empty() {
                 return Err(failed(target, obstacles.join("; ")));
@@ -110,15 +120,8 @@ impl Dmtcp {
             processes::no_delay(*process);
         }
         let coordinator = self.running_coordinator().await?;
-        let status = coordinator.ask(Command::Status).await?;
-        if status.peers as usize != carried.len() || !status.running {
-            let ready = if status.running { status.peers } else { 0 };
-            let text = format!(
-                "{ready} of its {} processes are ready; try again",
-                carried.len()
-            );
-            return Err(failed(&first, text));
-        }
+        let ready = coordinator.ready(carried.len()).await?;
+        ready.map_err(|text| failed(&first, text))?;
         let suspended = Suspended {
             memory: carried.iter().map(|pid| room::memory(*pid)).sum(),
             containers: containers
@@ -129,6 +132,7 @@ impl Dmtcp {
             connections,
             ready: 0,
             failed: false,
+            paused: false,
         };
         // Should it be undone before anything is written, something will be written nevertheless.
         private(Path::new(SCRATCH))?;
@@ -181,7 +185,7 @@ impl Dmtcp {
         result
     }
 
-    async fn image(&self, target: &Target, image_dir: &Path) -> Result<(), EngineError> {
+    pub(super) async fn image(&self, target: &Target, image_dir: &Path) -> Result<(), EngineError> {
         let (suspended, sockets) = self.moving()?;
         let pid = match suspended.containers.get(&target.id) {
             Some((_, pid)) => *pid,

@@ -24,6 +24,7 @@ mod limit;
 mod message;
 mod migration;
 mod mounting;
+mod paused;
 mod prepare;
 mod processes;
 mod restore;
@@ -56,8 +57,8 @@ use layout::Folder;
 use processes::Census;
 use sockets::Sockets;
 
-pub(crate) use images::FOLDER;
 pub use images::is_dmtcp;
+pub(crate) use images::{FOLDER, described};
 pub use installed::find_prefix;
 
 /// Codes with which DMTCP ends a process that it gives up: one for each container, so that a
@@ -227,6 +228,17 @@ fn root(target: &Target, spec: &Value) -> PathBuf {
     target.bundle.join(path)
 }
 
+impl Dmtcp {
+    /// Names of the pod's other containers that have processes under this coordinator.
+    fn others(&self, target: &Target) -> Vec<String> {
+        self.members()
+            .iter()
+            .filter(|(id, member)| **id != target.id && member.pid != 0 && !gone(member.pid))
+            .map(|(_, member)| member.name.clone())
+            .collect()
+    }
+}
+
 #[async_trait]
 impl Engine for Dmtcp {
     fn kind(&self) -> EngineKind {
@@ -308,6 +320,7 @@ impl Engine for Dmtcp {
     }
 
     fn ended(&self, target: &Target) {
+        self.ended_paused(target);
         if let Some(sockets) = self.sockets() {
             sockets.close(&Folder::of(&target.bundle));
         }
@@ -401,6 +414,14 @@ impl Engine for Dmtcp {
 
     async fn resume(&self) -> Result<(), EngineError> {
         self.go_on().await
+    }
+
+    async fn before_pause(&self, target: &Target, pid: i32) -> Result<(), EngineError> {
+        Dmtcp::before_pause(self, target, pid).await
+    }
+
+    async fn after_pause(&self, target: &Target) -> Result<(), EngineError> {
+        Dmtcp::after_pause(self, target).await
     }
 
     async fn stranded(&self) -> Option<String> {

@@ -6,6 +6,7 @@ use containerd_shim::api::{CloseIORequest, KillRequest, ResizePtyRequest, Update
 use containerd_shim::protos::events::task::{TaskPaused, TaskResumed};
 
 use mycedrive_engine::freezer::{self, Freezer};
+use tracing::warn;
 
 use crate::container::Container;
 use crate::error::{Error, Result};
@@ -70,11 +71,19 @@ pub async fn pause(pod: &Pod, id: &str) -> Result<()> {
     let container = pod.container(id)?;
     let _op = container.init.op.lock().await;
     container.init.allows(Step::Pause)?;
-    if let Err(error) = container.runc.run(["pause", id]).await {
-        // It gives up on a control group of version 1 while the machine is busy.
-        let group = [Freezer::of_process(container.init.pid()).map_err(|_| error)?];
-        migration::blocking(move || Ok(freezer::freeze_all(&group)?)).await?;
+    let (engine, target) = (container.engine().ok(), migration::target(&container));
+    if let Some(engine) = &engine
+        && let Err(error) = engine.before_pause(&target, container.init.pid()).await
+    {
+        warn!(container = id, %error, "a checkpoint during this pause will be of a later moment");
     }
+    let frozen = freeze(&container).await;
+    if frozen.is_err()
+        && let Some(engine) = &engine
+    {
+        engine.after_pause(&target).await?;
+    }
+    frozen?;
     container.init.step(Step::Pause)?;
     pod.events.send(TaskPaused {
         container_id: id.to_owned(),
@@ -83,12 +92,24 @@ pub async fn pause(pod: &Pod, id: &str) -> Result<()> {
     Ok(())
 }
 
+async fn freeze(container: &Container) -> Result<()> {
+    let Err(error) = container.runc.run(["pause", &container.id]).await else {
+        return Ok(());
+    };
+    // It gives up on a control group of version 1 while the machine is busy.
+    let group = [Freezer::of_process(container.init.pid()).map_err(|_| error)?];
+    migration::blocking(move || Ok(freezer::freeze_all(&group)?)).await
+}
+
 /// Resume.
 pub async fn resume(pod: &Pod, id: &str) -> Result<()> {
     let container = pod.container(id)?;
     let _op = container.init.op.lock().await;
     container.init.allows(Step::Resume)?;
     container.runc.run(["resume", id]).await?;
+    if let Ok(engine) = container.engine() {
+        engine.after_pause(&migration::target(&container)).await?;
+    }
     container.init.step(Step::Resume)?;
     pod.events.send(TaskResumed {
         container_id: id.to_owned(),
