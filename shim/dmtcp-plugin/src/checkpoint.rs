@@ -171,6 +171,7 @@ fn resume(state: &mut State) {
 
 /// The memory is back, the descriptors are not. DMTCP's own plugins restore theirs after this.
 fn restart(state: &mut State) {
+    dmtcp::no_delay();
     // In the image it was open; here its number means nothing.
     if let Some(stale) = state.transport.take() {
         core::mem::forget(stale);

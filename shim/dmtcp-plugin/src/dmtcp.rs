@@ -1,5 +1,6 @@
 //! DMTCP's interface for plugins, as its public header `dmtcp.h` describes it (4.1.1 to 5.0).
 
+use crate::sys;
 use core::ffi::{c_char, c_int, c_void};
 
 /// Events, by their number. Those that are not used here are left out.
@@ -36,6 +37,16 @@ unsafe extern "C" {
     pub(crate) fn dmtcp_register_plugin(descriptor: Descriptor);
     pub(crate) fn dmtcp_dlsym(handle: *mut c_void, symbol: *const c_char) -> *mut c_void;
     pub(crate) fn dmtcp_is_protected_fd(fd: c_int) -> c_int;
+}
+
+/// The connection to the coordinator (DMTCP's `protectedfds.h`).
+const COORDINATOR: c_int = 821;
+
+/// Sends what this process tells the coordinator at once. Between restart and run they wait for
+/// each other several times, and each message is two writes, of which the second would wait 40 ms
+/// for the first to be acknowledged.
+pub(crate) fn no_delay() {
+    let _ = sys::set_option(COORDINATOR, libc::IPPROTO_TCP, libc::TCP_NODELAY, 1);
 }
 
 /// Whether `fd` belongs to DMTCP itself, such as its connection to the coordinator.

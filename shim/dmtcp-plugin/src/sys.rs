@@ -170,6 +170,20 @@ pub(crate) fn option<T: Copy + Default>(fd: c_int, level: c_int, name: c_int) ->
     Ok(value)
 }
 
+/// Set a socket option that is a number.
+pub(crate) fn set_option(fd: c_int, level: c_int, name: c_int, value: c_int) -> Result<()> {
+    let arguments = [
+        fd as usize,
+        level as usize,
+        name as usize,
+        (&raw const value) as usize,
+        size_of::<c_int>(),
+        0,
+    ];
+    // SAFETY: the pointer is to a live value of the length that is given.
+    check(unsafe { call(libc::SYS_setsockopt, arguments) }).map(drop)
+}
+
 /// Inode number of what `fd` refers to; 0 where there is none.
 pub(crate) fn inode(fd: c_int) -> u64 {
     let mut stat = core::mem::MaybeUninit::<libc::stat>::zeroed();
