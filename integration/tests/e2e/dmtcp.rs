@@ -159,7 +159,7 @@ fn rolled_back(testbed: &Testbed, point: FaultPoint) -> Result<()> {
 }
 
 fn kill_coordinator(node: &Node) -> Result<()> {
-    node.sh("kill -KILL $(pgrep -f '[d]mtcp_coordinator')")?;
+    node.sh("kill -KILL $(pgrep dmtcp_coor)")?;
     Ok(())
 }
 

@@ -307,7 +307,7 @@ fn coordinator_killed(node: &Node, engine: &str) -> Result<()> {
     expect::soon("output", 10, || {
         Ok(node.container_log(&second, "main")?.lines().count() > 2)
     })?;
-    node.sh("kill -KILL $(pgrep -o -f '[d]mtcp_coordinator')")?;
+    node.sh("kill -KILL $(pgrep -o dmtcp_coor)")?;
     let code = expect::exit_code(node, &first, "main")?;
     ensure!((160..250).contains(&code), "exit code {code}");
     let lines = node.container_log(&second, "main")?.lines().count();
@@ -317,7 +317,7 @@ fn coordinator_killed(node: &Node, engine: &str) -> Result<()> {
     // As kubelet does, in the same pod: under DMTCP again, with another coordinator.
     node.start_container(&mut first, &container(), 1)?;
     expect::soon("two pods under DMTCP", 10, || {
-        let coordinators = node.sh("pgrep -f '[d]mtcp_coordinator' | wc -l")?;
+        let coordinators = node.sh("pgrep dmtcp_coor | wc -l")?;
         Ok(coordinators == "2" && carried(node)?.lines().count() == 2)
     })?;
     let container = known_of(node, &first.sandbox, "main")?;

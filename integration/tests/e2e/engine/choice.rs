@@ -119,7 +119,7 @@ pub(super) fn configured_prefix(node: &Node, engine: &str) -> Result<()> {
     let sleeper = || Container::new("main", "python", &["python3", "-c", COUNT]);
     let tried = || -> Result<()> {
         let pod = node.run_pod(&pod_with(engine, sleeper()))?;
-        let program = "readlink /proc/$(pgrep -o -f '[d]mtcp_coordinator')/exe";
+        let program = "readlink /proc/$(pgrep -o dmtcp_coor)/exe";
         let expected = format!("{COPY}/bin/dmtcp_coordinator");
         expect::equal("coordinator", node.sh(program)?.trim(), expected.as_str())?;
         let checked = node.sh("mycedrive doctor || true")?;

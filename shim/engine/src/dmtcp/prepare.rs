@@ -14,6 +14,7 @@ use super::answers;
 use super::fit::Fit;
 use super::installed::Installation;
 use super::layout::{self, Folder};
+use super::message::Dialect;
 use super::workarounds;
 use crate::EngineError;
 
@@ -88,11 +89,14 @@ fn arguments(installed: &Installation, task: &Task<'_>, own: Vec<Value>) -> Vec<
             if installed.plugin.is_some() {
                 add(&["--with-plugin", layout::PLUGIN]);
             }
+            // 4.x takes it for an unknown option.
+            if Dialect::of(&installed.version) == Dialect::Numbers {
+                add(&["--"]);
+            }
         }
         // Images belong to the node's root.
         Task::Restart { .. } => add(&["--no-strict-checking"]),
     }
-    add(&["--"]);
     let mut all: Vec<Value> = words.into_iter().map(Value::from).collect();
     match task {
         Task::Launch => all.extend(own),

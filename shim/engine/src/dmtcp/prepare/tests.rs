@@ -49,6 +49,16 @@ fn a_launch_ends_with_the_own_command() {
             .any(|pair| pair == ["--with-plugin", layout::PLUGIN])
     );
     assert_eq!(args[args.len() - 4..], ["--", "redis-server", "--save", ""]);
+    let older = Installation {
+        version: "4.2.0".to_owned(),
+        ..installed(true)
+    };
+    let args = Value::Array(arguments(
+        &older,
+        &Task::Launch,
+        vec![json!("redis-server")],
+    ));
+    assert!(!words(&args).contains(&"--"));
     let without = Value::Array(arguments(&installed(false), &Task::Launch, Vec::new()));
     assert!(!words(&without).contains(&"--with-plugin"));
 }
