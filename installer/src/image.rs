@@ -31,6 +31,9 @@ pub const PACKAGES: [&str; 14] = [
     "systemd-sysv",
 ];
 
+/// How many lines of a program that failed are shown.
+const LAST: usize = 5;
+
 /// Where the tree comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tree {
@@ -107,7 +110,8 @@ fn bootstrap(tree: &Tree, dir: &Path) -> Result<()> {
     let mut packages: Vec<&str> = PACKAGES.to_vec();
     packages.extend(include.iter().map(String::as_str));
     let mut command = Command::new("mmdebstrap");
-    command.args(["--quiet", "--format=directory", "--variant=minbase"]);
+    // Not quiet: what apt says is not told otherwise.
+    command.args(["--format=directory", "--variant=minbase"]);
     command.arg("--aptopt=APT::Install-Recommends \"false\"");
     command.args(apt_options.iter().map(|one| format!("--aptopt={one}")));
     command.arg(format!("--include={}", packages.join(",")));
@@ -147,9 +151,27 @@ fn run(mut command: Command) -> Result<()> {
         return Ok(());
     }
     let text = String::from_utf8_lossy(&output.stderr);
-    let lines: Vec<&str> = text.trim().lines().rev().take(5).collect();
-    let lines: Vec<&str> = lines.into_iter().rev().collect();
-    Err(failed(format!("{}: {}", output.status, lines.join("; "))))
+    Err(failed(format!("{}: {}", output.status, cause(&text))))
+}
+
+/// What a program said last; of apt its errors, which other lines follow.
+fn cause(text: &str) -> String {
+    let lines: Vec<&str> = text.trim().lines().map(str::trim).collect();
+    let mut errors: Vec<&str> = lines.clone();
+    errors.retain(|line| line.starts_with("E: "));
+    errors.dedup();
+    let mut told = if errors.is_empty() {
+        lines[lines.len().saturating_sub(LAST)..].join("; ")
+    } else {
+        errors.join("; ")
+    };
+    if text.contains("is expired") || text.contains("is not valid yet") {
+        told.push_str(
+            "; set this machine's clock, or take the packages as they are with \
+             --aptopt 'Acquire::Check-Valid-Until \"false\"'",
+        );
+    }
+    told
 }
 
 /// A directory that is gone when this is dropped.
@@ -176,3 +198,7 @@ impl Drop for Scratch {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "image_tests.rs"]
+mod tests;
