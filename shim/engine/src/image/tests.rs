@@ -161,13 +161,12 @@ fn names_stay_in_the_directory() {
     assert!(matches!(refused(&directory), Misfit::NotAFile { .. }));
 }
 
-#[test]
-fn dmtcp_has_a_folder() {
-    let directory = tempfile::tempdir().unwrap();
-    let files = directory.path().join("dmtcp");
-    fs::create_dir(&files).unwrap();
-    fs::write(files.join("ckpt_a.dmtcp"), "memory").unwrap();
-    fs::write(directory.path().join("mycedrive-dmtcp.json"), "{}").unwrap();
+/// Seals a directory with an image of DMTCP's, whose list has this digest of it.
+fn seal_dmtcp(directory: &Path, image: &str, digest: &str) -> Capabilities {
+    fs::write(directory.join(image), "memory").unwrap();
+    let images = json!([{ "name": "ckpt_a.dmtcp", "size": 6, "digest": digest }]);
+    let list = json!({ "version": "4.1.1", "peers": 1, "images": images });
+    fs::write(directory.join("mycedrive-dmtcp.json"), list.to_string()).unwrap();
     let engine = Capabilities {
         kind: EngineKind::Dmtcp,
         version: "4.1.1".to_owned(),
@@ -177,7 +176,29 @@ fn dmtcp_has_a_folder() {
         image: String::new(),
         terminal: false,
     };
-    seal(directory.path(), &engine, vec![container]).unwrap();
+    seal(directory, &engine, vec![container]).unwrap();
+    engine
+}
+
+#[test]
+fn what_dmtcps_list_has_read_is_not_read_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let digest = blake3::hash(b"memory").to_hex().to_string();
+    for (digest, fits) in [(digest.as_str(), true), ("another", false)] {
+        let engine = seal_dmtcp(directory.path(), "ckpt_a.dmtcp", digest);
+        let there = Here {
+            engine,
+            terminal: false,
+        };
+        assert_eq!(check(directory.path(), &there).is_ok(), fits);
+    }
+}
+
+#[test]
+fn dmtcp_has_a_folder() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::create_dir(directory.path().join("dmtcp")).unwrap();
+    let engine = seal_dmtcp(directory.path(), "dmtcp/ckpt_a.dmtcp", "unread");
     let terminal = false;
     let there = Here { engine, terminal };
     let manifest = check(directory.path(), &there).unwrap().unwrap();
