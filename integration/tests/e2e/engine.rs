@@ -2,8 +2,8 @@
 //! `ctr` and CRI, and what happens where an engine cannot be used. One list over both engines.
 
 mod choice;
-mod files;
 mod limit;
+mod paused;
 
 use anyhow::{Result, ensure};
 use mycedrive_integration::workload::redis;
@@ -33,9 +33,9 @@ pub fn all() -> Vec<Scenario> {
     let both = &["criu", "dmtcp"][..];
     let dmtcp = &["dmtcp"][..];
     let bodies: [(&str, Body, &[&'static str]); 14] = [
-        ("paused", paused, both),
+        ("paused", paused::goes_on, both),
         ("exit", exit_after_checkpoint, both),
-        ("files", files::of_one_moment, both),
+        ("files", paused::of_one_moment, both),
         // After CRIU's restore of a task without a network the loopback interface is down, and
         // what is not root it dumps only with CAP_SYS_RESOURCE: see `migration` for CRIU.
         ("redis", redis_goes_on, dmtcp),
@@ -162,29 +162,6 @@ fn redis_goes_on(node: &Node, engine: &str) -> Result<()> {
     checkpoint(node)?;
     restore(node)?;
     expect::equal("second", exec(node, "redis-cli get second")?.trim(), "2")
-}
-
-fn paused(node: &Node, engine: &str) -> Result<()> {
-    run(node, engine, "", "python", &format!("python3 -c '{COUNT}'"))?;
-    expect::soon("output", 10, || Ok(last_number(node)? > 2))?;
-    // Without a checkpoint.
-    node.sh(&format!("{CTR} ctr task pause t"))?;
-    let stopped = last_number(node)?;
-    std::thread::sleep(std::time::Duration::from_millis(500));
-    expect::equal("output of a paused task", last_number(node)?, stopped)?;
-    node.sh(&format!("{CTR} ctr task resume t"))?;
-    expect::soon("output after it", 5, || Ok(last_number(node)? > stopped))?;
-
-    node.sh(&format!("{CTR} ctr task pause t"))?;
-    node.sh(&format!(
-        "{CTR} mkdir -p /tmp/image; ctr task checkpoint --image-path /tmp/image t"
-    ))?;
-    expect::equal("state", state(node)?.as_str(), "PAUSED")?;
-    let stopped = last_number(node)?;
-    std::thread::sleep(std::time::Duration::from_millis(500));
-    expect::equal("output of a paused task", last_number(node)?, stopped)?;
-    node.sh(&format!("{CTR} ctr task resume t"))?;
-    expect::soon("output after it", 5, || Ok(last_number(node)? > stopped))
 }
 
 fn exit_after_checkpoint(node: &Node, engine: &str) -> Result<()> {
