@@ -1,5 +1,5 @@
 use crate::pump::Pump;
-use crate::support::{Nets, OLD4, OLD6, old, unable};
+use crate::support::{Nets, OLD4, OLD6, again, old, unable};
 use mycedrive_connection::{Route, Tun};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
@@ -49,18 +49,18 @@ fn carries(nets: &Nets, address: &'static str) {
     server.set_read_timeout(Some(PATIENT)).unwrap();
     client.send(b"question").unwrap();
     let mut bytes = [0; 8];
-    let (_, peer) = server.recv_from(&mut bytes).unwrap();
+    let (_, peer) = again(|| server.recv_from(&mut bytes)).unwrap();
     server.send_to(&bytes, peer).unwrap();
-    assert_eq!(client.recv(&mut bytes).unwrap(), 8);
+    assert_eq!(again(|| client.recv(&mut bytes)).unwrap(), 8);
 
     // The same from a socket that is bound to no address.
     let server = nets.b.run(|| UdpSocket::bind("[::]:54").unwrap());
     server.set_read_timeout(Some(PATIENT)).unwrap();
     let client = caller(nets, address, 54);
     client.send(b"question").unwrap();
-    let (_, peer) = server.recv_from(&mut bytes).unwrap();
+    let (_, peer) = again(|| server.recv_from(&mut bytes)).unwrap();
     server.send_to(&bytes, peer).unwrap();
-    assert_eq!(client.recv(&mut bytes).unwrap(), 8);
+    assert_eq!(again(|| client.recv(&mut bytes)).unwrap(), 8);
     // A person can look at it.
     let shown = nets.b.sh("! command -v nft >/dev/null || nft list ruleset");
     assert!(shown.is_empty() || shown.contains("peers"), "{shown}");
@@ -72,9 +72,9 @@ fn carries(nets: &Nets, address: &'static str) {
     };
     let client = caller(nets, new, 54);
     client.send(b"question").unwrap();
-    let (_, peer) = server.recv_from(&mut bytes).unwrap();
+    let (_, peer) = again(|| server.recv_from(&mut bytes)).unwrap();
     server.send_to(&bytes, peer).unwrap();
-    assert_eq!(client.recv(&mut bytes).unwrap(), 8);
+    assert_eq!(again(|| client.recv(&mut bytes)).unwrap(), 8);
 
     // TCP both ways, in bulk: segments built by the sender's virtual card arrive whole.
     let listener = nets.b.run(|| TcpListener::bind("[::]:7001").unwrap());
@@ -180,7 +180,7 @@ fn only_the_old_addresses_come_out_of_the_tun() {
             .unwrap();
     }
     let mut byte = [0];
-    let (_, peer) = listener.recv_from(&mut byte).unwrap();
+    let (_, peer) = again(|| listener.recv_from(&mut byte)).unwrap();
     assert_eq!((byte[0], peer.ip().to_string().as_str()), (b'y', OLD4));
 }
 

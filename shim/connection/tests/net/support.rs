@@ -175,3 +175,14 @@ pub fn unable() -> bool {
     eprintln!("skipped: {why}");
     true
 }
+
+/// Makes a call again that a signal cut short: a receive with a time-out is not restarted, whatever
+/// the handler's flags (signal(7)).
+pub fn again<T>(mut call: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
