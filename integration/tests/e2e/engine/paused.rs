@@ -41,6 +41,14 @@ pub(super) fn goes_on(node: &Node, engine: &str) -> Result<()> {
     let stopped = last_number(node)?;
     std::thread::sleep(std::time::Duration::from_millis(500));
     expect::equal("output of a paused task", last_number(node)?, stopped)?;
+    if engine == "dmtcp" {
+        let again = node.sh(&format!(
+            "{CTR} mkdir /tmp/image/2; ctr task checkpoint --image-path /tmp/image/2 t 2>&1"
+        ));
+        let message = expect::failure("a second checkpoint in one pause", again)?;
+        expect::contains("message", &message, &["since it was paused", "resume it"])?;
+        expect::equal("state", state(node)?.as_str(), "PAUSED")?;
+    }
     node.sh(&format!("{CTR} ctr task resume t"))?;
     expect::soon("output after it", 5, || Ok(last_number(node)? > stopped))
 }

@@ -38,9 +38,6 @@ impl Dmtcp {
         if checkpoint.purpose == Purpose::Migration {
             return self.leave(checkpoint).await;
         }
-        if self.is_paused(&checkpoint.target) {
-            return self.take_paused(checkpoint).await;
-        }
         let _one = self.operation.lock().await;
         let Checkpoint {
             target,
@@ -49,12 +46,15 @@ impl Dmtcp {
             purpose,
             ..
         } = checkpoint;
+        let exit = purpose == Purpose::Local { exit: true };
+        if self.is_paused(&target) {
+            return self.take_paused(&target, pid, &image_dir, exit).await;
+        }
         let failed = |cause: String| EngineError::Checkpoint {
             container: target.name.clone(),
             cause,
             log: target.bundle.join("dmtcp/coordinator.log"),
         };
-        let exit = purpose == Purpose::Local { exit: true };
         let others = self.others(&target);
         if !others.is_empty() {
             return Err(failed(format!(

@@ -6,12 +6,13 @@
 //! before they are frozen, and a checkpoint only lets them write. If none comes they write
 //! nevertheless, when they are resumed ([`Dmtcp::go_on`]).
 
+use std::path::Path;
 use std::slice;
 
 use super::migration::failed;
 use super::{Dmtcp, gone, lock};
 use crate::freezer::{self, Freezer};
-use crate::{Checkpoint, Connections, EngineError, Purpose, Target};
+use crate::{Connections, EngineError, Target};
 
 impl Dmtcp {
     /// Suspends the container, unless others have processes under the same coordinator: no
@@ -50,32 +51,31 @@ impl Dmtcp {
         }
     }
 
-    /// The image of a suspended container, which is frozen before and after.
-    pub(super) async fn take_paused(&self, checkpoint: Checkpoint) -> Result<(), EngineError> {
-        let _one = self.operation.lock().await;
-        let Checkpoint {
-            target,
-            pid,
-            image_dir,
-            purpose,
-            ..
-        } = checkpoint;
+    /// The image of a suspended container, which is frozen before and after. Nothing else is done
+    /// to the pod's processes meanwhile.
+    pub(super) async fn take_paused(
+        &self,
+        target: &Target,
+        pid: i32,
+        image_dir: &Path,
+        exit: bool,
+    ) -> Result<(), EngineError> {
         if let Some(suspended) = &mut *lock(&self.suspended) {
             if suspended.writing() {
                 let text = "it was checkpointed since it was paused; resume it before the next one";
-                return Err(failed(&target, text));
+                return Err(failed(target, text));
             }
             suspended.failed = false;
         }
         let freezer = Freezer::of_process(pid)?;
         let group = slice::from_ref(&freezer);
         freezer::thaw_all(group)?;
-        let image = self.image(&target, &image_dir).await;
+        let image = self.image(target, image_dir).await;
         if !gone(pid) {
             freezer::freeze_all(group)?;
         }
         image?;
-        if purpose == (Purpose::Local { exit: true }) {
+        if exit {
             freezer.kill_all()?;
             freezer::thaw_all(group)?;
             if let Some(sockets) = self.sockets() {

@@ -81,7 +81,8 @@ pub async fn pause(pod: &Pod, id: &str) -> Result<()> {
     if frozen.is_err()
         && let Some(engine) = &engine
     {
-        engine.after_pause(&target).await?;
+        let undone = engine.after_pause(&target).await;
+        undone.unwrap_or_else(|error| warn!(container = id, %error, "it may not go on"));
     }
     frozen?;
     container.init.step(Step::Pause)?;
@@ -107,15 +108,17 @@ pub async fn resume(pod: &Pod, id: &str) -> Result<()> {
     let _op = container.init.op.lock().await;
     container.init.allows(Step::Resume)?;
     container.runc.run(["resume", id]).await?;
-    if let Ok(engine) = container.engine() {
-        engine.after_pause(&migration::target(&container)).await?;
-    }
+    let went_on = match container.engine() {
+        Ok(engine) => engine.after_pause(&migration::target(&container)).await,
+        Err(_) => Ok(()),
+    };
+    // It is thawed whatever the engine says, and cannot be resumed a second time.
     container.init.step(Step::Resume)?;
     pod.events.send(TaskResumed {
         container_id: id.to_owned(),
         ..TaskResumed::default()
     });
-    Ok(())
+    Ok(went_on?)
 }
 
 /// Update: new resource limits.
