@@ -313,6 +313,11 @@ impl Config {
         self.state_dir.join("migrations")
     }
 
+    /// Where shims have the logs of engines while pods stand still.
+    pub fn engine_logs_dir(&self) -> PathBuf {
+        self.run_dir.join("logs")
+    }
+
     fn default_image_dir(&self) -> PathBuf {
         self.run_dir.join("images")
     }

@@ -27,6 +27,7 @@ pub async fn run(app: Shared) {
         if forgotten > 0 {
             tracing::info!(forgotten, "old migrations' logs removed");
         }
+        remove_orphaned_logs(&app);
         crate::parked::expire(&app);
     }
 }
@@ -82,6 +83,38 @@ pub fn remove_orphaned_images(app: &Shared) {
             Err(error) => {
                 tracing::warn!(dir = %entry.path().display(), %error, "cannot remove images");
             }
+        }
+    }
+}
+
+/// What shims keep in memory of migrations that are forgotten: logs that never moved to the disk, as
+/// the shim was killed, and links to those that did.
+pub fn remove_orphaned_logs(app: &Shared) {
+    let known: BTreeSet<String> = app
+        .migrations
+        .list()
+        .into_iter()
+        .map(|progress| progress.id)
+        .collect();
+    let Ok(entries) = std::fs::read_dir(app.config.engine_logs_dir()) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let ends = ["-source", "-destination"];
+        let id = name
+            .to_str()
+            .and_then(|name| ends.iter().find_map(|end| name.strip_suffix(end)));
+        if id.is_some_and(|id| known.contains(id)) {
+            continue;
+        }
+        let path = entry.path();
+        let removed = match entry.file_type() {
+            Ok(kind) if kind.is_dir() => std::fs::remove_dir_all(&path),
+            _ => std::fs::remove_file(&path),
+        };
+        if let Err(error) = removed {
+            tracing::warn!(path = %path.display(), %error, "cannot remove an engine's logs");
         }
     }
 }

@@ -72,6 +72,25 @@ fn images_of_no_migration_are_removed() {
 }
 
 #[test]
+fn engine_logs_of_forgotten_migrations_are_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path());
+    prepare(&config).unwrap();
+    let logs = config.engine_logs_dir();
+    for name in ["known-source", "forgotten-source", "junk"] {
+        files::make_private_dir(&logs.join(name).join("redis")).unwrap();
+    }
+    let link = logs.join("forgotten-destination");
+    std::os::unix::fs::symlink(dir.path().join("gone"), &link).unwrap();
+    let app = App::new(config.clone(), Peers::new(config.pki_dir, GRACE));
+    app.migrations.enter(Progress::new("known", Side::Source));
+    janitor::remove_orphaned_logs(&app);
+    let left: Vec<_> = std::fs::read_dir(&logs).unwrap().flatten().collect();
+    assert_eq!(left.len(), 1);
+    assert_eq!(left[0].file_name(), "known-source");
+}
+
+#[test]
 fn timelines_come_back_and_old_ones_are_forgotten() {
     let dir = tempfile::tempdir().unwrap();
     let migrations = crate::migrations::Migrations::new(dir.path().to_owned());

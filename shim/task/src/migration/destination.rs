@@ -12,6 +12,7 @@ use mycedrive_handover::fault::FaultPoint;
 use tracing::{info, warn};
 
 use super::groups::wait_empty;
+use super::logs::{Logs, Side};
 use super::state::{Check, Destination, DestinationStage, Migration};
 use super::{Migrator, blocking, hit, plain_name, stopped};
 use crate::container::Container;
@@ -150,6 +151,7 @@ impl Migrator {
             to.stage = DestinationStage::Running;
         }
         self.deliver_signals();
+        Logs::of(&id, Side::Destination).keep();
         info!(migration = %id, "running");
         hit(FaultPoint::ShimDestinationAfterRun).await
     }
@@ -168,6 +170,7 @@ impl Migrator {
             .await?;
         *self.state() = Migration::None;
         self.end_signalled();
+        Logs::of(&id, Side::Destination).keep();
         info!(migration = %id, reason, "aborted");
         hit(FaultPoint::ShimDestinationAfterUndo).await
     }

@@ -11,8 +11,9 @@ use tokio::task::JoinSet;
 use tracing::{debug, info, warn};
 
 use super::groups::{connections, members, suspends};
+use super::logs::{Logs, Side};
 use super::state::{Check, Dumped, Migration, SourceStage};
-use super::{Migrator, hit, log_directory, plain_name, target};
+use super::{Migrator, hit, plain_name, target};
 use crate::container::Container;
 use crate::error::{Error, Result};
 use crate::pod::Pod;
@@ -166,7 +167,7 @@ fn checkpoint_of(
         target: target(container),
         pid: container.init.pid(),
         image_dir: image_dir.join(plain_name(&container.name)?),
-        work_dir: log_directory(id, &container.name),
+        work_dir: Logs::of(id, Side::Source).of_container(&container.name),
         purpose: Purpose::Migration,
         connections: connections(keep),
         pod: Vec::new(),

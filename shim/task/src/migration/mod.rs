@@ -12,6 +12,7 @@
 //!   still for it.
 //! - [`stopped`] is the proof that restored processes have not run; [`left`] is what remains of a
 //!   frozen pod when its shim dies.
+//! - [`logs`]: where the engines' logs go.
 //! - [`describe`], [`confinement`], [`mounts`]: what runs here, for the daemons to compare.
 
 mod choice;
@@ -24,6 +25,7 @@ mod for_cri;
 mod groups;
 pub mod left;
 mod local;
+mod logs;
 pub mod mounts;
 mod node_config;
 pub mod park;
@@ -41,7 +43,7 @@ mod volume;
 
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -61,9 +63,6 @@ pub use start::{
     Arrival, arrive, away, hold_created, is_destination, is_frozen, leave, refuse_when_frozen,
 };
 use state::Migration;
-
-/// Where logs of migrations are kept: `ID/CONTAINER/` below it.
-const KEPT_LOGS: &str = "/var/lib/mycedrive/migrations";
 
 /// What a pod remembers of its migrations.
 pub struct Situation {
@@ -238,11 +237,6 @@ async fn hit(point: FaultPoint) -> Result<()> {
         return Ok(());
     }
     blocking(move || Ok(fault::hit(point)?)).await
-}
-
-/// Directory for the logs of one container in one migration.
-fn log_directory(migration: &str, container: &str) -> PathBuf {
-    Path::new(KEPT_LOGS).join(migration).join(container)
 }
 
 /// Refuses names that would lead out of the directory they are joined to.

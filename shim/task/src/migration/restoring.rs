@@ -11,7 +11,8 @@ use tracing::warn;
 
 use super::choice::choose_for_image;
 use super::groups::connections;
-use super::{Migrator, blocking, hit, log_directory};
+use super::logs::{Logs, Side};
+use super::{Migrator, blocking, hit};
 use crate::container::{Container, Launch, RestorePlan};
 use crate::error::{Error, Result};
 use crate::state::Step;
@@ -120,7 +121,7 @@ impl Migrator {
             .launch(Launch::Restore(RestorePlan {
                 engine: &*engine,
                 image,
-                work: log_directory(&common.id, &container.name),
+                work: Logs::of(&common.id, Side::Destination).of_container(&container.name),
                 release: Release::Stopped,
                 purpose: Purpose::Migration,
                 connections: connections(common.keep),

@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use super::dump::Begun;
 use super::groups::{freezers, has_room, suspends, thaw_states, wait_empty};
+use super::logs::{Logs, Side};
 use super::state::{Check, Dumped, Migration, Resumed, Source, SourceStage};
 use super::{Migrator, blocking, hit, left, plain_name};
 use crate::container::Container;
@@ -155,6 +156,7 @@ impl Migrator {
         unlocked?;
         self.state().stay();
         self.deliver_signals();
+        Logs::of(&id, Side::Source).keep();
         info!(migration = %id, "resumed");
         hit(FaultPoint::ShimSourceAfterResume).await?;
         Ok(Resumed::Runs)
@@ -220,6 +222,7 @@ impl Migrator {
             tokio::spawn(async move { volumes::remove_copies(&pod, &containers).await });
         }
         self.end_signalled();
+        Logs::of(&id, Side::Source).keep();
         info!(migration = %id, destination, "held");
         hit(FaultPoint::ShimSourceAfterDiscard).await
     }
