@@ -1,6 +1,7 @@
 //! Memory that is sent in rounds before the freeze.
 
 mod broken;
+mod image;
 mod place;
 
 use std::thread::sleep;
@@ -16,6 +17,7 @@ use crate::{engine, expect};
 
 pub fn all() -> Vec<Scenario> {
     let mut all = broken::all();
+    all.extend(image::all());
     all.extend(place::all());
     all.extend([
         Scenario::new(

@@ -71,6 +71,9 @@ pub enum Error {
         /// What came back.
         message: String,
     },
+    /// Pages of a container's image, which the other node left out, are not in this node's copy.
+    #[error("{0}")]
+    OtherImage(String),
     /// No migration of that id.
     #[error("no migration {0} on this node: `mycedrive migrations` lists them")]
     UnknownMigration(String),

@@ -22,6 +22,7 @@ pub mod doctor;
 pub mod error;
 pub mod fault;
 pub mod files;
+pub mod image_files;
 pub mod machine;
 pub mod metrics;
 pub mod migrations;

@@ -119,6 +119,14 @@ pub enum Error {
         /// The round the receiver has; 0 means none.
         have: u32,
     },
+    /// What the sender left out, as both nodes have the container's image, is not here.
+    #[error(
+        "this node's copy of the container's image has another {path} than the other node's, or none"
+    )]
+    NotShared {
+        /// The container, and the path in its image.
+        path: String,
+    },
     /// Something in the source tree that cannot be carried.
     #[error("{path} cannot be carried: {reason}")]
     Unsupported {

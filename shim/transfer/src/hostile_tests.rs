@@ -257,6 +257,14 @@ proptest! {
                 page: numbers.1 / 2,
                 count: numbers.2 / 3,
             },
+            Frame::ImageShared {
+                file: numbers.1,
+                offset: numbers.0,
+                from: numbers.0 / 2,
+                count: numbers.2,
+                digest: [numbers.1 as u8; 32],
+                path: &path,
+            },
         ] {
             let mut bytes = Vec::new();
             let tail = frame.encode(&mut bytes);

@@ -1,4 +1,4 @@
-//! CRIU's image files, sent while CRIU still writes them.
+//! Image files of engines, sent while these still write them.
 
 mod early;
 mod pages;
@@ -6,6 +6,7 @@ mod receiver;
 mod rounds;
 mod sender;
 mod set;
+pub(crate) mod shared;
 
 pub use receiver::{ReceivedImages, receive_images, receive_images_over};
 pub use sender::{ImagesSummary, send_images};

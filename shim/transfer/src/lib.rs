@@ -69,6 +69,7 @@
 //! | 23 | ImageSize | number u32, size u64 |
 //! | 24 | ImagesEnd | digest `[32]` |
 //! | 25 | ImageKnown | number u32, offset u64, round u32, page u32, count u32 |
+//! | 26 | ImageShared | number u32, offset u64, from u64, count u32, digest `[32]` of these pages, path |
 //!
 //! A digest is BLAKE3 over all frames (heads and payloads) before the frame that carries it. The
 //! chunks' CRC only makes sure that damage is found before a decoder sees it, and that not even a
@@ -81,6 +82,7 @@ mod error;
 #[cfg(test)]
 mod hostile_tests;
 mod image;
+mod image_files;
 mod limiter;
 mod memory;
 mod tree;
@@ -93,6 +95,7 @@ pub use image::{
     ImageSet, ImagesBegin, ImagesSummary, ReceivedImages, receive_images, receive_images_over,
     send_images,
 };
+pub use image_files::ImageFiles;
 pub use limiter::Limiter;
 pub use memory::{Form, Known, MemoryProcess, MemorySender, MemorySummary};
 pub use tree::{

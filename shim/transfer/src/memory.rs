@@ -12,12 +12,14 @@
 //!
 //! DMTCP's images hold pages as well, at other places and without their addresses. For them a round
 //! brings each page once, whatever its address, in a file of pages ([`store`]); the images of the
-//! freeze say which of their pages are there.
+//! freeze say which of their pages are there. Pages of files of the container's image are not sent:
+//! the receiver is told where in its copy they are ([`shared`]).
 
 mod known;
 mod pagemap;
 mod process;
 mod round;
+mod shared;
 mod store;
 mod thin;
 

@@ -12,7 +12,7 @@ use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use mycedrive_transfer::{FrameReader, ImageSet, ImagesBegin, receive_images_over};
+use mycedrive_transfer::{FrameReader, ImageFiles, ImageSet, ImagesBegin, receive_images_over};
 
 use crate::error::{Error, Result};
 use crate::files;
@@ -44,12 +44,14 @@ impl MemoryRounds {
         self.newest
     }
 
-    /// Receives one round, or the images of the freeze into `images`.
+    /// Receives one round, or the images of the freeze into `images`. A round may leave out pages of
+    /// `files`.
     pub fn receive<R: io::Read>(
         &mut self,
         frames: &mut FrameReader<R>,
         begin: &ImagesBegin,
         images: Option<&Path>,
+        files: &ImageFiles,
     ) -> Result<()> {
         let (to, base) = match (begin.set, images) {
             (ImageSet::Memory { round, base }, None) if round > self.newest => {
@@ -69,8 +71,7 @@ impl MemoryRounds {
                 self.newest
             )));
         }
-        receive_images_over(frames, begin, &to, &self.folder)
-            .map_err(|error| Error::Failed(error.to_string()))?;
+        receive_images_over(frames, begin, &to, &self.folder, files).map_err(failed)?;
         if base == 0 {
             return Ok(());
         }
@@ -107,6 +108,15 @@ impl MemoryRounds {
             }
         }
         Ok(())
+    }
+}
+
+#[allow(clippy::needless_pass_by_value)]
+fn failed(error: mycedrive_transfer::Error) -> Error {
+    let text = error.to_string();
+    match error {
+        mycedrive_transfer::Error::NotShared { .. } => Error::OtherImage(text),
+        _ => Error::Failed(text),
     }
 }
 

@@ -12,6 +12,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use mycedrive_proto::migration::{Manifest, SourceContainer};
+use mycedrive_proto::shim::Container;
 use mycedrive_transfer::access::copy_tree;
 use mycedrive_transfer::{Budget, FrameReader, Section, TreeReceiver, Written};
 use mycedrive_volume::attach::Attachments;
@@ -22,7 +23,7 @@ use super::memory::MemoryRounds;
 use super::source::{Asked, Obstacle};
 use crate::error::{Error, Result};
 use crate::source::{ROOTFS, ids_of, is_rootfs};
-use crate::{files, machine};
+use crate::{files, image_files, machine};
 
 const MIB: u64 = 1 << 20;
 /// Most bytes of the lists of one request; a message has at most 4 MiB.
@@ -40,6 +41,10 @@ pub struct Places {
     /// Trees whose places were listed for the source.
     listed: BTreeSet<String>,
     memory: MemoryRounds,
+    /// Those of the containers that are here.
+    images: BTreeMap<String, Container>,
+    /// This node's copies of the images are not those of the source.
+    other_images: bool,
     budget: Budget,
 }
 
@@ -66,6 +71,12 @@ impl Places {
         here: &BTreeMap<String, Arrival>,
         staging: &Path,
     ) -> Result<()> {
+        self.images = here
+            .values()
+            .map(|arrival| &arrival.container)
+            .filter(|container| !container.rootfs_lowers.is_empty())
+            .map(|container| (container.name.clone(), container.clone()))
+            .collect();
         for container in &manifest.containers {
             for (number, tree) in container.trees.iter().enumerate() {
                 let bytes = container.tree_bytes.get(number).copied().unwrap_or(0);
@@ -135,6 +146,9 @@ impl Places {
             memory_base: self.memory.newest(),
             ..Asked::default()
         };
+        if !self.other_images {
+            asked.images = self.images.keys().cloned().collect();
+        }
         self.listed.clear();
         let mut room = MAX_LISTS;
         for (id, path) in &self.paths {
@@ -159,6 +173,11 @@ impl Places {
         self.receivers.retain(|id, _| fixed.contains(id));
     }
 
+    /// From now on, pages of the containers' images are to be sent as well.
+    pub const fn share_no_images(&mut self) {
+        self.other_images = true;
+    }
+
     /// The newest round of memory that is here; 0: none.
     pub const fn memory_base(&self) -> u32 {
         self.memory.newest()
@@ -168,6 +187,7 @@ impl Places {
     /// error, what had arrived whole is still here.
     pub fn receive(&mut self, reader: impl io::Read, images: Option<&Path>) -> Result<u64> {
         let mut frames = FrameReader::new(reader, &self.budget).map_err(failed)?;
+        let files = image_files::of(self.images.values());
         while let Some(section) = frames.next_section().map_err(failed)? {
             match section {
                 Section::Tree(begin) => {
@@ -181,7 +201,9 @@ impl Places {
                         .map_err(failed)?;
                     self.receivers.insert(id, receiver);
                 }
-                Section::Images(begin) => self.memory.receive(&mut frames, &begin, images)?,
+                Section::Images(begin) => {
+                    self.memory.receive(&mut frames, &begin, images, &files)?;
+                }
             }
         }
         self.memory.ended();

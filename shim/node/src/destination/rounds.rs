@@ -113,6 +113,13 @@ impl Task {
         loop {
             let error = match self.round(source, round).await {
                 Ok(bytes) => return Ok(bytes),
+                Err(Error::OtherImage(why)) => {
+                    tracing::warn!(why, "pages of the images are sent as well");
+                    self.migration.handle.event("image-differs", why);
+                    self.places.broken();
+                    self.places.share_no_images();
+                    continue;
+                }
                 Err(error) if broken(&error) => error,
                 Err(error) => return Err(error),
             };
@@ -178,12 +185,13 @@ impl Task {
         let wire = self.migration.received.load(Ordering::Relaxed) - before;
         let end = &ended.end;
         let text = format!(
-            "{round}: {}, {} sent, {} entries, {} of {} memory, {} ms",
+            "{round}: {}, {} sent, {} entries, {} of {} memory, {} from the image, {} ms",
             show_bytes(bytes),
             show_bytes(wire),
             end.changed_entries,
             show_bytes(end.memory_sent_bytes),
             show_bytes(end.memory_bytes),
+            show_bytes(end.memory_shared_bytes),
             end.milliseconds
         );
         self.migration.handle.event("round", text);

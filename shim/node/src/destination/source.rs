@@ -106,6 +106,8 @@ pub struct Asked {
     pub memory: bool,
     /// The newest round of memory that is here; 0: none.
     pub memory_base: u32,
+    /// Containers whose images can be read here.
+    pub images: Vec<String>,
 }
 
 /// The source, as one migration uses it.
@@ -193,6 +195,7 @@ impl Source {
             have: asked.have,
             memory: asked.memory,
             memory_base: asked.memory_base,
+            images: asked.images,
         };
         let remote = Error::remote(&self.endpoint, "to send a round");
         Ok(self

@@ -11,14 +11,15 @@ use mycedrive_handover::source::{Event, State};
 use mycedrive_proto::migration::{Block, CopyRequest, FreezeRequest, RoundEnd};
 use mycedrive_proto::shim::ContainerState;
 use mycedrive_transfer::{
-    FrameWriter, ImagesSummary, Known, Level, Limiter, MemoryProcess, MemorySummary, Options,
-    RoundSummary, send_images,
+    FrameWriter, ImagesSummary, Known, Level, Limiter, MemorySummary, Options, RoundSummary,
+    send_images,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 use tracing::Instrument as _;
 
+use super::memory::Memory;
 use super::migration::{Migration, lock};
 use super::refusal::Refusal;
 use super::subject::{Place, Subject};
@@ -47,15 +48,15 @@ pub async fn copy(
     migration
         .handle
         .update(|progress| progress.round = request.round);
-    let processes = if request.memory {
-        memory::processes(app, migration).await?
+    let memory = if request.memory {
+        memory::of(app, migration, &request.images).await?
     } else {
-        Vec::new()
+        Memory::default()
     };
     let (sender, receiver) = mpsc::channel(QUEUE);
     let migration = migration.clone();
     tokio::task::spawn_blocking(move || {
-        if let Err(error) = copy_blocking(&migration, &sender, &request, &processes) {
+        if let Err(error) = copy_blocking(&migration, &sender, &request, &memory) {
             refuse(&sender, error);
         }
     });
@@ -66,17 +67,18 @@ fn copy_blocking(
     migration: &Migration,
     sender: &Sender,
     request: &CopyRequest,
-    processes: &[MemoryProcess],
+    memory: &Memory,
 ) -> Result<()> {
     let started = Instant::now();
     let mut out = writer(migration, sender)?;
     let mut trees = lock(&migration.trees);
     let rounds = trees.live(&mut out, request)?;
     drop(trees);
-    let mut memory = MemorySummary::default();
+    let mut sent = MemorySummary::default();
     if request.memory {
-        memory = lock(&migration.memory)
-            .send_round(&mut out, request.round, request.memory_base, processes)
+        let (round, base) = (request.round, request.memory_base);
+        sent = lock(&migration.memory)
+            .send_round(&mut out, round, base, &memory.processes, &memory.files)
             .map_err(failed)?;
     }
     fault::hit_blocking(FaultPoint::SourceDuringCopy)?;
@@ -85,8 +87,9 @@ fn copy_blocking(
         raw_bytes: counts.raw_bytes,
         changed_entries: changed(&rounds),
         milliseconds: millis(started),
-        memory_bytes: memory.bytes,
-        memory_sent_bytes: memory.sent_bytes,
+        memory_bytes: sent.bytes,
+        memory_sent_bytes: sent.sent_bytes,
+        memory_shared_bytes: sent.shared_bytes,
         ..RoundEnd::default()
     };
     sink.end(end)
@@ -325,6 +328,7 @@ impl Final<'_> {
             dump_milliseconds,
             memory_bytes: images.bytes + images.known_bytes,
             memory_sent_bytes: images.bytes - images.zero_bytes,
+            ..RoundEnd::default()
         };
         self.migration.handle.update(|progress| {
             progress.bytes_sent += counts.wire_bytes;

@@ -84,6 +84,7 @@ impl Migrator {
             engine_why: carrier.why,
             not_migratable: obstacles,
             rootfs_upper: container.rootfs_upper().unwrap_or_default().to_owned(),
+            rootfs_lowers: container.rootfs_lowers(),
             mounts: mounts_of(container),
             confinement: MessageField::some(confinement::of(&container.spec)),
             bundle: container.bundle.display().to_string(),

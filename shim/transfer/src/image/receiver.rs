@@ -12,10 +12,12 @@ use nix::sys::stat::{Mode, mkdirat};
 use nix::unistd::ftruncate;
 
 use super::rounds::Rounds;
+use super::shared::{self, Shared};
 use super::{ImageSet, ImagesBegin, MAX_DEPTH, PAGE, depth};
 use crate::beneath::{ParentCache, Root, check_path, open_piece};
 use crate::budget::{Meter, check};
 use crate::error::{Error, Result};
+use crate::image_files::ImageFiles;
 use crate::tree::wipe;
 use crate::wire::{Frame, FrameReader};
 
@@ -38,23 +40,20 @@ pub fn receive_images<R: Read>(
     begin: &ImagesBegin,
     dir: &Path,
 ) -> Result<ReceivedImages> {
-    receive(reader, begin, dir, None)
+    receive(reader, begin, dir, None, &ImageFiles::default())
 }
 
 /// The same for images that build on rounds of memory, which are in `rounds`, each in a directory
-/// named by its number. They must be whole.
+/// named by its number. They must be whole. `files` are those that the sender may leave out.
 pub fn receive_images_over<R: Read>(
     reader: &mut FrameReader<R>,
     begin: &ImagesBegin,
     dir: &Path,
     rounds: &Path,
+    files: &ImageFiles,
 ) -> Result<ReceivedImages> {
-    receive(
-        reader,
-        begin,
-        dir,
-        Some(Rounds::new(rounds, begin.set.base())),
-    )
+    let rounds = Rounds::new(rounds, begin.set.base());
+    receive(reader, begin, dir, Some(rounds), files)
 }
 
 fn receive<R: Read>(
@@ -62,6 +61,7 @@ fn receive<R: Read>(
     begin: &ImagesBegin,
     dir: &Path,
     rounds: Option<Rounds<'_>>,
+    shared: &ImageFiles,
 ) -> Result<ReceivedImages> {
     match std::fs::DirBuilder::new().mode(0o700).create(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
@@ -78,8 +78,9 @@ fn receive<R: Read>(
         files: Vec::new(),
         entries: Meter::new("image files", budget.entries.min(MAX_FILES)),
         file_size: budget.file_size,
-        known: Meter::new("bytes from earlier rounds", budget.stream_bytes),
+        known: Meter::new("bytes that are on this node", budget.stream_bytes),
         rounds,
+        shared,
         sized: 0,
         bytes: 0,
     };
@@ -98,6 +99,23 @@ fn receive<R: Read>(
                 page,
                 count,
             } => receiving.known(file, offset, (round, page, count))?,
+            Frame::ImageShared {
+                file,
+                offset,
+                from,
+                count,
+                digest,
+                path,
+            } => receiving.shared(
+                file,
+                offset,
+                &Shared {
+                    path,
+                    from,
+                    count,
+                    digest,
+                },
+            )?,
             Frame::ImageSize { file, size } => receiving.size(file, size)?,
             Frame::ImagesEnd { .. } => break,
             other => {
@@ -139,9 +157,10 @@ struct Receiving<'a> {
     files: Vec<Image>,
     entries: Meter,
     file_size: u64,
-    /// Bytes that were copied from earlier rounds.
+    /// Bytes that were copied from earlier rounds or files of an image.
     known: Meter,
     rounds: Option<Rounds<'a>>,
+    shared: &'a ImageFiles,
     sized: u64,
     bytes: u64,
 }
@@ -202,25 +221,42 @@ impl Receiving<'_> {
             .map_err(|e| Error::io("write", &image.path, e))
     }
 
-    fn known(&mut self, number: u32, offset: u64, pages: (u32, u32, u32)) -> Result<()> {
-        const FRAME: &str = "ImageKnown";
-        let bytes = u64::from(pages.2) * PAGE as u64;
+    /// A file to which `count` pages that are on this node are copied.
+    fn growing(
+        &mut self,
+        frame: &'static str,
+        number: u32,
+        (offset, count): (u64, u32),
+    ) -> Result<(&File, &[u8])> {
+        let bytes = u64::from(count) * PAGE as u64;
         let end = offset.saturating_add(bytes);
         check("size of an image file", end, self.file_size)?;
         self.known.take(bytes)?;
-        let image = self.files.get(number as usize).ok_or(Error::Malformed {
-            frame: FRAME,
-            reason: "it names a file that was not announced",
-        })?;
-        let out_of_turn = |reason| Error::Unexpected {
-            frame: FRAME,
-            reason,
-        };
+        let reason = "it names a file that was not announced";
+        let image = self.files.get(number as usize);
+        let image = image.ok_or(Error::Malformed { frame, reason })?;
+        let reason = "the file's size was announced already";
         let file = image.file.as_ref();
-        let file = file.ok_or(out_of_turn("the file's size was announced already"))?;
-        let rounds = self.rounds.as_mut();
-        let rounds = rounds.ok_or(out_of_turn("the set builds on no round"))?;
-        rounds.copy(pages, file, &image.path, offset)
+        let file = file.ok_or(Error::Unexpected { frame, reason })?;
+        Ok((file, &image.path))
+    }
+
+    fn known(&mut self, number: u32, offset: u64, pages: (u32, u32, u32)) -> Result<()> {
+        const FRAME: &str = "ImageKnown";
+        let mut rounds = self.rounds.take().ok_or(Error::Unexpected {
+            frame: FRAME,
+            reason: "the set builds on no round",
+        })?;
+        let (file, path) = self.growing(FRAME, number, (offset, pages.2))?;
+        rounds.copy(pages, file, path, offset)?;
+        self.rounds = Some(rounds);
+        Ok(())
+    }
+
+    fn shared(&mut self, number: u32, offset: u64, from: &Shared<'_>) -> Result<()> {
+        let files = self.shared;
+        let (file, path) = self.growing("ImageShared", number, (offset, from.count))?;
+        shared::copy(files, from, file, path, offset)
     }
 
     fn size(&mut self, number: u32, size: u64) -> Result<()> {

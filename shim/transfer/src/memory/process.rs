@@ -11,6 +11,7 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, fstatat};
 
 use super::PAGE;
+use crate::beneath::split;
 use crate::error::{Error, Result};
 
 /// How many pages are read at once.
@@ -31,6 +32,15 @@ pub enum Form {
     Criu,
     /// Pages of every mapping, files' too, without their addresses.
     Pages,
+}
+
+/// A page of a process's memory.
+pub(super) struct Page<'a> {
+    pub(super) address: u64,
+    pub(super) content: &'a [u8],
+    /// The file that is mapped there, as the container names it, and where in it, in bytes. The
+    /// page may have been written since it was read from there.
+    pub(super) file: Option<(&'a [u8], u64)>,
 }
 
 /// A process of a container.
@@ -95,9 +105,14 @@ impl MemoryProcess {
         })
     }
 
-    /// Calls `page` with the address and content of every page of private memory that the engine
-    /// would dump, ascending. What vanishes meanwhile is left out; so is a process that has ended.
-    pub(super) fn read(&self, mut page: impl FnMut(u64, &[u8]) -> Result<()>) -> Result<()> {
+    /// The container.
+    pub(super) fn container(&self) -> &[u8] {
+        split(&self.file).0
+    }
+
+    /// Calls `page` with every page of private memory that the engine would dump, by ascending
+    /// address. What vanishes meanwhile is left out; so is a process that has ended.
+    pub(super) fn read(&self, mut page: impl FnMut(&Page<'_>) -> Result<()>) -> Result<()> {
         let mut maps = Vec::new();
         let (Ok(mut list), Ok(pagemap), Ok(memory)) = (
             open(&self.directory, "maps"),
@@ -115,9 +130,17 @@ impl MemoryProcess {
             let Some((start, end)) = private(line) else {
                 continue;
             };
-            if self.form == Form::Pages && is_of_file(line) {
+            if self.form == Form::Pages
+                && let Some((path, offset)) = file(line)
+            {
                 if end - start <= LARGEST_FILE {
-                    copy(&memory, start, end, &mut buffer, &mut page)?;
+                    copy(&memory, start, end, &mut buffer, |address, content| {
+                        page(&Page {
+                            address,
+                            content,
+                            file: Some((path, offset + (address - start))),
+                        })
+                    })?;
                 }
                 continue;
             }
@@ -127,7 +150,13 @@ impl MemoryProcess {
                     .dumped(at, end)
                     .map_err(|errno| Error::io("list the pages of", &self.file, errno))?;
                 for (from, to) in runs {
-                    copy(&memory, from, to, &mut buffer, &mut page)?;
+                    copy(&memory, from, to, &mut buffer, |address, content| {
+                        page(&Page {
+                            address,
+                            content,
+                            file: None,
+                        })
+                    })?;
                 }
                 at = next;
             }
@@ -161,7 +190,7 @@ fn copy(
     from: u64,
     to: u64,
     buffer: &mut [u8],
-    page: &mut impl FnMut(u64, &[u8]) -> Result<()>,
+    mut page: impl FnMut(u64, &[u8]) -> Result<()>,
 ) -> Result<()> {
     let mut at = from;
     while at < to {
@@ -199,13 +228,17 @@ fn private(line: &[u8]) -> Option<(u64, u64)> {
     Some((address(start)?, address(end)?))
 }
 
-/// Whether such a line is that of a file that can be read.
-fn is_of_file(line: &[u8]) -> bool {
+/// The path in such a line, if it is that of a file that can be read, and where in the file the
+/// mapping begins, in bytes. A path with spaces is cut, and is then that of no file.
+fn file(line: &[u8]) -> Option<(&[u8], u64)> {
     let mut words = line
         .split(|byte| *byte == b' ')
         .filter(|word| !word.is_empty());
-    let readable = words.nth(1).is_some_and(|access| access.starts_with(b"r"));
-    readable && words.nth(3).is_some_and(|name| name.starts_with(b"/"))
+    words.nth(1).filter(|access| access.starts_with(b"r"))?;
+    let offset = std::str::from_utf8(words.next()?).ok()?;
+    let offset = u64::from_str_radix(offset, 16).ok()?;
+    let path = words.nth(2).filter(|name| name.starts_with(b"/"))?;
+    Some((path, offset))
 }
 
 struct Tables {

@@ -5,10 +5,12 @@ use std::io::Write;
 use super::known::Known;
 use super::pagemap::{PARENT, PRESENT, Pagemap};
 use super::process::{Form, MemoryProcess};
+use super::shared::Finder;
 use super::store::Storing;
 use super::{PAGE, Pages, digest};
 use crate::error::Result;
 use crate::image::ImageSet;
+use crate::image_files::ImageFiles;
 use crate::wire::{Frame, FrameWriter};
 
 /// Most processes whose memory is sent in rounds; others go in the freeze. A set of images may have
@@ -26,6 +28,8 @@ pub struct MemorySummary {
     pub bytes: u64,
     /// Those that were sent.
     pub sent_bytes: u64,
+    /// Those that the receiver took from its copy of the containers' images.
+    pub shared_bytes: u64,
 }
 
 /// What the receiver has of a pod's memory, at the sender.
@@ -59,13 +63,15 @@ impl MemorySender {
         std::mem::take(&mut self.held)
     }
 
-    /// Sends round `round` to a receiver whose newest whole round is `base` (0: it has none).
+    /// Sends round `round` to a receiver whose newest whole round is `base` (0: it has none), and
+    /// which has `files` as well.
     pub fn send_round<W: Write>(
         &mut self,
         out: &mut FrameWriter<W>,
         round: u32,
         base: u32,
         processes: &[MemoryProcess],
+        files: &ImageFiles,
     ) -> Result<MemorySummary> {
         let held = self.settle(base);
         let set = ImageSet::Memory {
@@ -81,17 +87,18 @@ impl MemorySender {
         };
         let mut summary = MemorySummary::default();
         let of = |form| processes.iter().filter(move |process| process.form == form);
-        let mut files = 0;
+        let mut number_of_files = 0;
         for (number, process) in of(Form::Criu).take(MAX_PROCESSES).enumerate() {
-            files = 2 * number as u32 + 2;
+            number_of_files = 2 * number as u32 + 2;
             let mut sending = Sending::begin(out, process, number as u32)?;
             let mut known = held.lookup(&process.file);
-            process.read(|address, content| -> Result<()> {
-                let Some(digest) = digest(content) else {
+            process.read(|page| -> Result<()> {
+                let Some(digest) = digest(page.content) else {
                     return Ok(());
                 };
-                sending.page(address, content, known.has(address, &digest))?;
-                sending.pages.push((address, digest));
+                let known = known.has(page.address, &digest);
+                sending.page(page.address, page.content, known)?;
+                sending.pages.push((page.address, digest));
                 Ok(())
             })?;
             let (pages, bytes) = sending.finish()?;
@@ -100,20 +107,26 @@ impl MemorySender {
             summary.sent_bytes += bytes;
             sent.processes.insert(process.file.clone(), pages);
         }
-        let mut store = Storing::new(&held.stored, round, files);
+        let mut store = Storing::new(&held.stored, round, number_of_files);
+        let mut finder = Finder::new(files);
         for process in of(Form::Pages) {
-            process.read(|_, content| -> Result<()> {
-                let Some(digest) = digest(content) else {
+            process.read(|page| -> Result<()> {
+                let Some(digest) = digest(page.content) else {
                     return Ok(());
                 };
                 summary.bytes += PAGE as u64;
-                store.page(out, content, digest)
+                if !store.wants(&digest) {
+                    return Ok(());
+                }
+                let origin = finder.find(process.container(), page);
+                store.page(out, page.content, digest, origin.as_ref())
             })?;
             summary.processes += 1;
         }
-        let (fresh, bytes) = store.finish(out)?;
-        sent.stored = fresh;
-        summary.sent_bytes += bytes;
+        let brought = store.finish(out)?;
+        sent.stored = brought.pages;
+        summary.sent_bytes += brought.sent;
+        summary.shared_bytes = brought.shared;
         let digest = out.digest();
         out.put(&Frame::ImagesEnd { digest })?;
         self.sent = Some(sent);

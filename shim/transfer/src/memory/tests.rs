@@ -4,7 +4,10 @@ use std::ptr;
 
 use super::pagemap::{PARENT, PRESENT, Pagemap};
 use super::*;
-use crate::{Budget, FrameReader, FrameWriter, Options, Section, receive_images_over, send_images};
+use crate::{
+    Budget, FrameReader, FrameWriter, ImageFiles, Options, Section, receive_images_over,
+    send_images,
+};
 
 /// Private memory of its own.
 pub(super) struct Mapping {
@@ -14,19 +17,19 @@ pub(super) struct Mapping {
 
 impl Mapping {
     pub(super) fn new(pages: usize) -> Self {
+        Self::map(libc::MAP_ANONYMOUS, -1, pages)
+    }
+
+    /// Of a file, from its beginning.
+    pub(super) fn of_file(file: i32, pages: usize) -> Self {
+        Self::map(0, file, pages)
+    }
+
+    fn map(kind: i32, file: i32, pages: usize) -> Self {
         let length = pages * PAGE;
-        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE);
+        let (access, kind) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | kind);
         // SAFETY: a new mapping, wherever the kernel finds room.
-        let at = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                length,
-                access,
-                kind | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
+        let at = unsafe { libc::mmap(ptr::null_mut(), length, access, kind, file, 0) };
         assert_ne!(at, libc::MAP_FAILED);
         Self { at, length }
     }
@@ -53,23 +56,29 @@ impl Drop for Mapping {
 }
 
 /// A receiver's folders: `1`, `2` … for rounds, `0` for the images.
-struct Receiver(tempfile::TempDir);
+pub(super) struct Receiver(tempfile::TempDir, ImageFiles);
 
 impl Receiver {
     fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        Self::with(ImageFiles::default())
     }
 
-    fn round(&self, number: u32) -> PathBuf {
+    /// One that has files of the image.
+    pub(super) fn with(files: ImageFiles) -> Self {
+        Self(tempfile::tempdir().unwrap(), files)
+    }
+
+    pub(super) fn round(&self, number: u32) -> PathBuf {
         self.0.path().join(number.to_string())
     }
 
-    fn take(&self, number: u32, stream: &[u8]) -> crate::ImageSet {
+    pub(super) fn take(&self, number: u32, stream: &[u8]) -> crate::ImageSet {
         let mut reader = FrameReader::new(stream, &Budget::default()).unwrap();
         let Some(Section::Images(begin)) = reader.next_section().unwrap() else {
             panic!("no images")
         };
-        receive_images_over(&mut reader, &begin, &self.round(number), self.0.path()).unwrap();
+        let to = self.round(number);
+        receive_images_over(&mut reader, &begin, &to, self.0.path(), &self.1).unwrap();
         assert!(reader.next_section().unwrap().is_none());
         begin.set
     }
@@ -126,10 +135,20 @@ fn round_in(
     number: u32,
     base: u32,
 ) -> (Vec<u8>, MemorySummary) {
+    round_beside(&ImageFiles::default(), form, sender, (number, base))
+}
+
+/// A round for a receiver that has files of the image.
+pub(super) fn round_beside(
+    files: &ImageFiles,
+    form: Form,
+    sender: &mut MemorySender,
+    (number, base): (u32, u32),
+) -> (Vec<u8>, MemorySummary) {
     let mut out = FrameWriter::new(Vec::new(), &Options::default()).unwrap();
     let processes = [MemoryProcess::of_this_process(form)];
     let summary = sender
-        .send_round(&mut out, number, base, &processes)
+        .send_round(&mut out, number, base, &processes, files)
         .unwrap();
     (out.finish().unwrap().0, summary)
 }
@@ -385,7 +404,7 @@ fn pages_that_no_round_brought_are_refused() {
         };
         let to = receiver.round(0);
         match rounds {
-            Some(rounds) => receive_images_over(&mut reader, &begin, &to, rounds),
+            Some(rounds) => receive_images_over(&mut reader, &begin, &to, rounds, &receiver.1),
             None => crate::receive_images(&mut reader, &begin, &to),
         }
         .unwrap_err()

@@ -89,6 +89,14 @@ impl<'a> Frame<'a> {
                 page: c.u32()?,
                 count: c.u32()?,
             },
+            0x26 => Self::ImageShared {
+                file: c.u32()?,
+                offset: c.u64()?,
+                from: c.u64()?,
+                count: c.u32()?,
+                digest: c.array()?,
+                path: path(&mut c)?,
+            },
             _ => return Err(Error::UnknownFrame { kind }),
         };
         c.end()?;

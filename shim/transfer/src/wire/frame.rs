@@ -92,6 +92,17 @@ pub(crate) enum Frame<'a> {
         page: u32,
         count: u32,
     },
+    /// Content of an image file that the receiver has in its copy of the container's image: `count`
+    /// whole pages from byte `from` on of the file `path`, which begins with the container's name.
+    /// `digest` is of these pages.
+    ImageShared {
+        file: u32,
+        offset: u64,
+        from: u64,
+        count: u32,
+        digest: Digest,
+        path: &'a [u8],
+    },
     /// Final size of an image file.
     ImageSize { file: u32, size: u64 },
     /// End of the images; digest of every frame before it.
@@ -125,6 +136,7 @@ impl<'a> Frame<'a> {
             Self::ImageSize { .. } => 0x23,
             Self::ImagesEnd { .. } => 0x24,
             Self::ImageKnown { .. } => 0x25,
+            Self::ImageShared { .. } => 0x26,
         }
     }
 
@@ -235,6 +247,21 @@ impl<'a> Frame<'a> {
                 head.put_u32(page);
                 head.put_u32(count);
             }
+            Self::ImageShared {
+                file,
+                offset,
+                from,
+                count,
+                digest,
+                path,
+            } => {
+                head.put_u32(file);
+                head.put_u64(offset);
+                head.put_u64(from);
+                head.put_u32(count);
+                head.extend_from_slice(&digest);
+                return path;
+            }
         }
         &[]
     }
@@ -279,6 +306,7 @@ pub(super) const fn kind_name(kind: u8) -> &'static str {
         0x23 => "ImageSize",
         0x24 => "ImagesEnd",
         0x25 => "ImageKnown",
+        0x26 => "ImageShared",
         _ => "unknown",
     }
 }

@@ -66,7 +66,7 @@ impl Survey {
         match frame {
             Frame::ImageFile { .. } => self.files += 1,
             Frame::ImageData { bytes, .. } => self.bytes += bytes.len() as u64,
-            Frame::ImageSize { .. } | Frame::ImageKnown { .. } => {}
+            Frame::ImageSize { .. } | Frame::ImageKnown { .. } | Frame::ImageShared { .. } => {}
             _ => return false,
         }
         true

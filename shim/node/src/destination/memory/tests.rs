@@ -7,7 +7,10 @@ use super::*;
 /// A stream with a round of memory of no process, of the sender's number.
 fn round(sender: &mut MemorySender, number: u32, base: u32) -> Vec<u8> {
     let mut out = FrameWriter::new(Vec::new(), &Options::default()).unwrap();
-    sender.send_round(&mut out, number, base, &[]).unwrap();
+    let files = ImageFiles::default();
+    sender
+        .send_round(&mut out, number, base, &[], &files)
+        .unwrap();
     out.finish().unwrap().0
 }
 
@@ -28,7 +31,7 @@ fn take(rounds: &mut MemoryRounds, stream: &[u8], images: Option<&Path>) -> Resu
         let Section::Images(begin) = section else {
             panic!("a tree")
         };
-        rounds.receive(&mut frames, &begin, images)?;
+        rounds.receive(&mut frames, &begin, images, &ImageFiles::default())?;
     }
     rounds.ended();
     Ok(())

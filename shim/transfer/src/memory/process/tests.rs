@@ -32,12 +32,24 @@ fn only_private_mappings_are_taken() {
 
 #[test]
 fn files_that_can_be_read() {
-    let is = |line: &str| is_of_file(line.as_bytes());
-    assert!(is("1000-3000 r-xp 00000000 fe:00 12      /usr/bin/a b"));
-    assert!(is("1000-3000 rw-p 00000000 00:01 9 /x (deleted)"));
-    assert!(!is("1000-3000 ---p 00000000 fe:00 12 /usr/lib/c"));
-    assert!(!is("1000-3000 rw-p 00000000 00:00 0 [heap]"));
-    assert!(!is("1000-3000 rw-p 00000000 00:00 0 "));
+    let of = |line: &'static str| file(line.as_bytes());
+    assert_eq!(
+        of("1000-3000 r-xp 0001a000 fe:00 12      /usr/bin/a b"),
+        Some((&b"/usr/bin/a"[..], 0x1a000))
+    );
+    assert_eq!(
+        of("1000-3000 rw-p 00000000 00:01 9 /x (deleted)"),
+        Some((&b"/x"[..], 0))
+    );
+    for none in [
+        "1000-3000 ---p 00000000 fe:00 12 /usr/lib/c",
+        "1000-3000 rw-p 00000000 00:00 0 [heap]",
+        "1000-3000 rw-p 00000000 00:00 0 ",
+        "1000-3000 rw-p x fe:00 12 /usr/lib/c",
+        "1000-3000",
+    ] {
+        assert_eq!(of(none), None, "{none:?}");
+    }
 }
 
 #[test]
@@ -78,10 +90,10 @@ fn memory_is_read_by_address() {
     let process = MemoryProcess::of_this_process(Form::Criu);
     let mut found = Vec::new();
     process
-        .read(|address, content| {
-            assert_eq!(content.len(), PAGE);
-            if (start..start + 3 * PAGE as u64).contains(&address) {
-                found.push((address - start, content[0]));
+        .read(|page| {
+            assert_eq!(page.content.len(), PAGE);
+            if (start..start + 3 * PAGE as u64).contains(&page.address) {
+                found.push((page.address - start, page.content[0]));
             }
             Ok(())
         })
