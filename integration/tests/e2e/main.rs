@@ -14,6 +14,7 @@ mod expect;
 mod faults;
 mod memory;
 mod migration;
+mod newcomers;
 mod programs;
 mod refusal;
 mod runtime;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
         migration::all(),
         memory::all(),
         connections::all(),
+        newcomers::all(),
         programs::all(),
         streams::all(),
         variants::all(),

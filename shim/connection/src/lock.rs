@@ -1,6 +1,6 @@
 //! The lock: what may pass while the pod is between two nodes.
 
-use crate::kernel::nft::{Chain, Hook, Step, Table, Verdict};
+use crate::kernel::nft::{Chain, Hook, Rule, Step, Table, Verdict};
 use crate::{CRIU_MARK, TABLE, Tun};
 use std::net::IpAddr;
 
@@ -39,6 +39,37 @@ pub(crate) fn destination(passes: Option<u16>) -> Table {
 /// pods that were `adopted`, are marked, which leads them into the TUN, and only packets from the
 /// old addresses come out of it.
 pub(crate) fn source(old: &[IpAddr], adopted: &[IpAddr], passes: Option<u16>) -> Table {
+    let mut table = destination(passes);
+    table.chains.extend(diverted(old, adopted, &[]));
+    table
+}
+
+/// Before that, while the pod still runs: its TCP connections go on, new ones and datagrams go into
+/// the TUN, and the pod takes what has come before.
+pub(crate) fn newcomers(old: &[IpAddr], adopted: &[IpAddr], passes: Option<u16>) -> Table {
+    let mut rules = vec![];
+    if let Some(port) = passes {
+        rules.push(vec![Step::In("lo"), Step::TcpTo(port), ACCEPT]);
+    }
+    rules.push(vec![Step::In("lo"), Step::TcpFirst, DROP]);
+    let mut chains = vec![Chain {
+        name: "input",
+        hook: Hook::Input,
+        priority: FIRST,
+        reroutes: false,
+        policy: Verdict::Accept,
+        rules,
+    }];
+    chains.extend(diverted(old, adopted, &[vec![Step::TcpLater, ACCEPT]]));
+    Table {
+        name: NAME,
+        sets: vec![],
+        chains,
+    }
+}
+
+/// The ways into the TUN, but for what `stays`, and out of it.
+fn diverted(old: &[IpAddr], adopted: &[IpAddr], stays: &[Rule]) -> [Chain; 2] {
     let tun = Tun::Source.name();
     let mut rules = Vec::new();
     for address in old {
@@ -54,28 +85,28 @@ pub(crate) fn source(old: &[IpAddr], adopted: &[IpAddr], passes: Option<u16>) ->
     rules.push(vec![Step::In(tun), DROP]);
     rules.push(vec![Step::In("lo"), ACCEPT]);
     rules.extend(discovery());
+    rules.extend_from_slice(stays);
     for address in old.iter().chain(adopted) {
         rules.push(vec![Step::To(*address), Step::SetMark(TABLE), ACCEPT]);
     }
-    let mut table = destination(passes);
-    table.chains.push(Chain {
+    let divert = Chain {
         name: "divert",
         hook: Hook::Prerouting,
         priority: MARKING,
         reroutes: false,
         policy: Verdict::Accept,
         rules,
-    });
+    };
     // Forwarding had to be switched on for the TUN; it is for the TUN only.
-    table.chains.push(Chain {
+    let forward = Chain {
         name: "forward",
         hook: Hook::Forward,
         priority: FIRST,
         reroutes: false,
         policy: Verdict::Drop,
         rules: vec![vec![Step::In(tun), ACCEPT], vec![Step::Out(tun), ACCEPT]],
-    });
-    table
+    };
+    [divert, forward]
 }
 
 fn closed(name: &'static str, hook: Hook, passes: Option<u16>) -> Chain {

@@ -153,6 +153,27 @@ impl PodNet {
         self.inside(|| Ok(diag::list(old)?.len()))
     }
 
+    /// How much has come for the programs that they have not taken yet: connections that they have not
+    /// accepted or that are just being made, and sockets with datagrams that they have not read.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Netlink`], [`Error::Namespace`].
+    pub fn untaken(&self) -> Result<usize> {
+        self.inside(diag::untaken)
+    }
+
+    /// End the connections that the programs have not accepted, so that their peers hear of it.
+    /// Nothing happens where the kernel cannot (CONFIG_INET_DIAG_DESTROY). Returns how many there
+    /// were.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Netlink`], [`Error::Namespace`].
+    pub fn reset_untaken(&self) -> Result<usize> {
+        self.inside(diag::reset_untaken)
+    }
+
     /// End these connections: the programs see an error, the peers a reset as far as the network
     /// lets it pass. Nothing happens where the kernel cannot (CONFIG_INET_DIAG_DESTROY). Returns
     /// how many there were.

@@ -29,19 +29,27 @@ impl PodNet {
     /// As [`PodNet::prepare_source`].
     pub fn lock_source(&self, old: &[IpAddr]) -> Result<()> {
         self.inside(|| {
-            let mut links = Links::open()?;
-            let prepared = links
-                .find(Tun::Source.name())?
-                .is_some_and(|link| remember::parse(&link.alias).is_some());
-            if !prepared {
-                prepare(old)?;
-            }
-            nft::replace(&lock::source(old, &links.adopted()?, self.passes))
+            let adopted = prepared(old)?;
+            nft::replace(&lock::source(old, &adopted, self.passes))
         })
     }
 
-    /// Undo [`PodNet::lock_source`] and [`PodNet::prepare_source`], from whatever point they
-    /// had reached. Packets that a reader of the TUN still holds go to the pod with
+    /// The first part of [`PodNet::lock_source`], while the pod runs: TCP connections that ask to be
+    /// made and datagrams go into the TUN. What came before is the pod's to take; its connections go
+    /// on. So it can be stopped when nothing waits to be taken that would not move.
+    ///
+    /// # Errors
+    ///
+    /// As [`PodNet::prepare_source`].
+    pub fn hold_newcomers(&self, old: &[IpAddr]) -> Result<()> {
+        self.inside(|| {
+            let adopted = prepared(old)?;
+            nft::replace(&lock::newcomers(old, &adopted, self.passes))
+        })
+    }
+
+    /// Undo [`PodNet::lock_source`], [`PodNet::hold_newcomers`] and [`PodNet::prepare_source`], from
+    /// whatever point they had reached. Packets that a reader of the TUN still holds go to the pod with
     /// [`PodNet::deliver`].
     ///
     /// # Errors
@@ -69,7 +77,7 @@ impl PodNet {
         })
     }
 
-    /// Whether a lock is in place.
+    /// Whether a lock is in place, or its first part.
     ///
     /// # Errors
     ///
@@ -77,6 +85,18 @@ impl PodNet {
     pub fn locked(&self) -> Result<bool> {
         self.inside(|| nft::present(lock::NAME))
     }
+}
+
+/// Prepares if that was not done. The addresses of earlier pods that this one has.
+fn prepared(old: &[IpAddr]) -> Result<Vec<IpAddr>> {
+    let mut links = Links::open()?;
+    let prepared = links
+        .find(Tun::Source.name())?
+        .is_some_and(|link| remember::parse(&link.alias).is_some());
+    if !prepared {
+        prepare(old)?;
+    }
+    links.adopted()
 }
 
 fn prepare(old: &[IpAddr]) -> Result<()> {

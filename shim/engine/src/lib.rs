@@ -27,6 +27,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use mycedrive_connection::repair::Lock;
 use serde_json::Value;
 
 pub use criu::ends::PodEnds;
@@ -325,12 +326,14 @@ pub trait Engine: Send + Sync {
         None
     }
 
-    /// Stops all processes of these containers, given by their first ones, for a migration. The
-    /// network is locked. After an error they run.
+    /// Stops all processes of these containers, given by their first ones, for a migration, and calls
+    /// `lock` when no thread of theirs runs any more. After an error they run, and the network may
+    /// be locked.
     async fn suspend(
         &self,
         _containers: Vec<(Target, i32)>,
         _connections: Connections,
+        _lock: Lock,
     ) -> Result<(), EngineError> {
         Ok(())
     }

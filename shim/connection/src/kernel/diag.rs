@@ -1,5 +1,9 @@
 //! The kernel's table of sockets: finding and ending them (sock_diag(7)).
 
+mod untaken;
+
+pub(crate) use untaken::{reset_untaken, untaken};
+
 use super::link::ip;
 use super::message::Message;
 use super::netlink::{Netlink, unless};
@@ -28,38 +32,52 @@ pub(crate) struct Connection {
 
 /// TCP connections and connected UDP sockets whose local address is one of `old`.
 pub(crate) fn list(old: &[IpAddr]) -> Result<Vec<Connection>> {
-    let mut netlink = Netlink::open(SockProtocol::NetlinkSockDiag)?;
     let mut found = Vec::new();
-    for family in [libc::AF_INET as u8, libc::AF_INET6 as u8] {
-        for (protocol, states) in [
-            (libc::IPPROTO_TCP as u8, TCP_STATES),
-            (libc::IPPROTO_UDP as u8, CONNECTED),
-        ] {
-            let flags = NLM_F_REQUEST | NLM_F_DUMP;
-            let request = request(family, protocol, states, &[0; 48]);
-            let message = Message::new(SOCK_DIAG_BY_FAMILY, flags, &request);
-            for reply in netlink.dump(&message, "list sockets")? {
-                if local(&reply.body).is_some_and(|address| old.contains(&address))
-                    && let Some(id) = reply.body.get(4..52)
-                {
-                    let id = id.to_vec();
-                    found.push(Connection {
-                        family,
-                        protocol,
-                        id,
-                    });
-                }
+    for (protocol, states) in [
+        (libc::IPPROTO_TCP as u8, TCP_STATES),
+        (libc::IPPROTO_UDP as u8, CONNECTED),
+    ] {
+        each(protocol, states, |body| {
+            if local(body).is_some_and(|address| old.contains(&address)) {
+                found.extend(connection(protocol, body));
             }
-        }
+        })?;
     }
     Ok(found)
 }
 
+/// Calls `see` with the `inet_diag_msg` of every socket of this protocol in one of these states.
+fn each(protocol: u8, states: u32, mut see: impl FnMut(&[u8])) -> Result<()> {
+    let mut netlink = Netlink::open(SockProtocol::NetlinkSockDiag)?;
+    for family in [libc::AF_INET as u8, libc::AF_INET6 as u8] {
+        let flags = NLM_F_REQUEST | NLM_F_DUMP;
+        let request = request(family, protocol, states, &[0; 48]);
+        let message = Message::new(SOCK_DIAG_BY_FAMILY, flags, &request);
+        for reply in netlink.dump(&message, "list sockets")? {
+            see(&reply.body);
+        }
+    }
+    Ok(())
+}
+
+/// What names the socket of an `inet_diag_msg`.
+fn connection(protocol: u8, body: &[u8]) -> Option<Connection> {
+    Some(Connection {
+        family: *body.first()?,
+        protocol,
+        id: body.get(4..52)?.to_vec(),
+    })
+}
+
 /// Ends the connections of [`list`]; how many there were.
 pub(crate) fn reset(old: &[IpAddr]) -> Result<usize> {
-    let found = list(old)?;
+    end(&list(old)?)
+}
+
+/// Ends these connections; how many there were.
+fn end(found: &[Connection]) -> Result<usize> {
     let mut netlink = Netlink::open(SockProtocol::NetlinkSockDiag)?;
-    for one in &found {
+    for one in found {
         let flags = NLM_F_REQUEST | NLM_F_ACK;
         let request = request(one.family, one.protocol, u32::MAX, &one.id);
         let message = Message::new(SOCK_DESTROY, flags, &request);

@@ -53,6 +53,10 @@ pub(crate) enum Step {
     TcpFrom(u16),
     /// TCP to this port.
     TcpTo(u16),
+    /// TCP that asks for a connection.
+    TcpFirst,
+    /// Any other TCP.
+    TcpLater,
     From(IpAddr),
     To(IpAddr),
     SetMark(u32),

@@ -8,7 +8,8 @@
 //!
 //! **Lock first.** Between reading and the decision nothing may reach or leave the sockets: the
 //! network of the pod must be locked ([`PodNet::lock_source`](crate::PodNet::lock_source),
-//! [`PodNet::lock_destination`](crate::PodNet::lock_destination)); the helper refuses otherwise.
+//! [`PodNet::lock_destination`](crate::PodNet::lock_destination)); the helper refuses otherwise, or
+//! has it locked when all processes are suspended ([`Helper::begin_then_lock`]).
 //! Let DMTCP's coordinator pass with
 //! [`PodNet::with_loopback_port`](crate::PodNet::with_loopback_port).
 //!
@@ -36,5 +37,5 @@ mod segment;
 pub(crate) mod sockopt;
 mod tcp;
 
-pub use helper::{Held, Helper, HelperOptions, Purpose};
+pub use helper::{Held, Helper, HelperOptions, Lock, Purpose};
 pub use saved::{Lost, Saved};

@@ -4,7 +4,7 @@ use mycedrive_connection::{Error, PodNet, Route, Tun};
 use nix::sys::socket::{setsockopt, sockopt};
 use std::fs::File;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{TcpListener, TcpStream, ToSocketAddrs as _, UdpSocket};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -105,6 +105,112 @@ fn a_rollback_keeps_connections_and_leaves_nothing_behind() {
     }
     rolls_back(OLD4);
     rolls_back(OLD6);
+}
+
+/// While newcomers are held, who is connected talks, and a connection that was made is taken.
+#[test]
+fn newcomers_wait_and_the_connected_go_on() {
+    if unable() {
+        return;
+    }
+    for (address, any) in [(OLD4, "0.0.0.0:0"), (OLD6, "[::]:0")] {
+        let nets = Nets::new();
+        let before = nets.a.state();
+        let (mut client, mut server) = connect(&nets, address);
+        let listener = nets.a.run(listen);
+        let datagrams = nets.a.run(move || UdpSocket::bind(any).unwrap());
+        datagrams.set_read_timeout(Some(SHORT)).unwrap();
+        let port = datagrams.local_addr().unwrap().port();
+        let attempt = move || {
+            let to = (address, 7000).to_socket_addrs().unwrap().next().unwrap();
+            TcpStream::connect_timeout(&to, SHORT)
+        };
+        let pod = nets.a.pod();
+        assert_eq!(pod.untaken().unwrap(), 0);
+        // It was made before, and not taken yet.
+        let early = nets.client.run(attempt).unwrap();
+        nets.client.run(move || {
+            let socket = UdpSocket::bind(any).unwrap();
+            socket.send_to(b"early", (address, port)).unwrap();
+        });
+        assert_eq!(pod.untaken().unwrap(), 2);
+        pod.prepare_source(&old()).unwrap();
+        let tun = File::from(pod.open_tun(Tun::Source).unwrap());
+        pod.hold_newcomers(&old()).unwrap();
+
+        let mut bytes = [0; 3];
+        client.write_all(b"one").unwrap();
+        server.read_exact(&mut bytes).unwrap();
+        server.write_all(b"ONE").unwrap();
+        client.read_exact(&mut bytes).unwrap();
+        let (taken, _) = listener.accept().unwrap();
+        assert_eq!(again(|| datagrams.recv(&mut [0; 5])).unwrap(), 5);
+        assert_eq!(pod.untaken().unwrap(), 0);
+        assert_eq!(pod.reset_untaken().unwrap(), 0);
+        let (peer, own) = (taken.peer_addr().unwrap(), early.local_addr().unwrap());
+        assert_eq!(peer.port(), own.port());
+        // The pod's own connections to others are made.
+        let other = nets.client.run(listen);
+        let gateway = early.local_addr().unwrap().ip();
+        nets.a
+            .run(move || TcpStream::connect((gateway, 7000)).unwrap());
+        drop(other);
+
+        assert!(nets.client.run(attempt).is_err());
+        assert!(
+            nets.a
+                .run(|| TcpStream::connect_timeout(&"127.0.0.1:7000".parse().unwrap(), SHORT))
+                .is_err()
+        );
+        nets.client.run(move || {
+            let socket = UdpSocket::bind(any).unwrap();
+            socket.send_to(b"hello", (address, port)).unwrap();
+        });
+        assert!(again(|| datagrams.recv(&mut [0; 5])).is_err());
+        let held = read_all(&tun);
+        assert!(held.iter().any(|p| p.ends_with(b"hello")), "{held:?}");
+        assert!(held.len() > 1, "no attempt to connect in {held:?}");
+        assert!(!held.iter().any(|p| p.ends_with(b"one")), "{held:?}");
+
+        // The lock takes its place, and nothing of it stays.
+        pod.lock_source(&old()).unwrap();
+        client.write_all(b"two").unwrap();
+        assert!(hears_nothing(&server));
+        pod.unlock_source(&old()).unwrap();
+        assert!(pod.deliver(&held).unwrap() > 0);
+        assert_eq!(again(|| datagrams.recv(&mut [0; 5])).unwrap(), 5);
+        drop(tun);
+        nets.a.state().assert_same(&before);
+    }
+}
+
+/// Who was not accepted hears that nobody will; who was is not disturbed.
+#[test]
+fn connections_that_nobody_took_end() {
+    if unable() {
+        return;
+    }
+    for address in [OLD4, OLD6] {
+        let nets = Nets::new();
+        let (mut client, mut server) = connect(&nets, address);
+        let listener = nets.a.run(listen);
+        let late = move || TcpStream::connect((address, 7000)).unwrap();
+        let mut late = [(); 2].map(|()| nets.client.run(late));
+        for client in &mut late {
+            client.set_read_timeout(Some(SHORT)).unwrap();
+            client.write_all(b"x").unwrap();
+        }
+        assert_eq!(nets.a.pod().reset_untaken().unwrap(), 2);
+        for client in &mut late {
+            let error = client.read(&mut [0]).unwrap_err();
+            assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+        }
+        client.write_all(b"one").unwrap();
+        server.read_exact(&mut [0; 3]).unwrap();
+        server.write_all(b"ONE").unwrap();
+        client.read_exact(&mut [0; 3]).unwrap();
+        drop(listener);
+    }
 }
 
 #[test]

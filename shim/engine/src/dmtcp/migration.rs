@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use mycedrive_connection::Error as Net;
-use mycedrive_connection::repair::Purpose;
+use mycedrive_connection::repair::{Lock, Purpose};
 
 use super::message::Command;
 use super::mounting::Mounted;
@@ -88,11 +88,12 @@ impl Dmtcp {
             .ok_or_else(|| EngineError::Coordinator { source: source() })
     }
 
-    /// Suspends the processes of these containers. The network is locked.
+    /// Suspends the processes of these containers. The network is locked when all are.
     pub(super) async fn stop(
         &self,
         containers: Vec<(Target, i32)>,
         connections: Connections,
+        network: Option<Lock>,
     ) -> Result<(), EngineError> {
         let _one = self.operation.lock().await;
         let Some((first, _)) = containers.first().cloned() else {
@@ -145,7 +146,10 @@ impl Dmtcp {
             Connections::Keep => Purpose::Move,
             Connections::Close => Purpose::Copy,
         };
-        sockets.begin(purpose).await?;
+        match network {
+            Some(network) => sockets.begin_then_lock(purpose, network),
+            None => sockets.begin(purpose).await?,
+        }
         let processes = suspended.processes;
         *lock(&self.suspended) = Some(suspended.clone());
         let stopped = async {

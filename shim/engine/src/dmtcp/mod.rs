@@ -41,6 +41,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use mycedrive_connection::PodNet;
+use mycedrive_connection::repair::Lock;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
@@ -408,8 +409,9 @@ impl Engine for Dmtcp {
         &self,
         containers: Vec<(Target, i32)>,
         connections: Connections,
+        lock: Lock,
     ) -> Result<(), EngineError> {
-        self.stop(containers, connections).await
+        self.stop(containers, connections, Some(lock)).await
     }
 
     async fn resume(&self) -> Result<(), EngineError> {

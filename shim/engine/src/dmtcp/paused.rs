@@ -22,7 +22,7 @@ impl Dmtcp {
             return Ok(());
         }
         let only = vec![(target.clone(), pid)];
-        self.stop(only, Connections::Close).await?;
+        self.stop(only, Connections::Close, None).await?;
         if let Some(suspended) = &mut *lock(&self.suspended) {
             suspended.paused = true;
         }

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use mycedrive_connection::PodNet;
-use mycedrive_connection::repair::{Held, Helper, HelperOptions, Purpose, Saved};
+use mycedrive_connection::repair::{Held, Helper, HelperOptions, Lock, Purpose, Saved};
 
 use super::layout::Folder;
 use super::{Member, blocking};
@@ -58,6 +58,11 @@ impl Sockets {
     /// A checkpoint is about to be asked for.
     pub(super) async fn begin(&self, purpose: Purpose) -> Result<(), EngineError> {
         self.ask(move |helper| helper.begin(purpose)).await
+    }
+
+    /// The same; `lock` is called when all are suspended, before a socket is read.
+    pub(super) fn begin_then_lock(&self, purpose: Purpose, lock: Lock) {
+        self.helper.begin_then_lock(purpose, lock);
     }
 
     /// All are suspended, and nothing is written yet.

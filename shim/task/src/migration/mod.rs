@@ -179,18 +179,23 @@ impl Migrator {
                     .to_owned(),
             )
         })?;
-        // DMTCP's coordinator goes on talking to the processes while the network is locked.
-        let port = self.pod.migration.dmtcp.loopback_port();
-        blocking(move || {
-            let net = PodNet::open(&netns)?;
-            let net = match port {
-                Some(port) => net.with_loopback_port(port),
-                None => net,
-            };
-            Ok(work(&net)?)
-        })
-        .await
+        let port = self.loopback_port();
+        blocking(move || Ok(work(&open(&netns, port)?)?)).await
     }
+
+    /// DMTCP's coordinator goes on talking to the processes while the network is locked.
+    fn loopback_port(&self) -> Option<u16> {
+        self.pod.migration.dmtcp.loopback_port()
+    }
+}
+
+/// A pod's network, in whose lock a port on the loopback interface is left open.
+fn open(netns: &Path, port: Option<u16>) -> mycedrive_connection::Result<PodNet> {
+    let net = PodNet::open(netns)?;
+    Ok(match port {
+        Some(port) => net.with_loopback_port(port),
+        None => net,
+    })
 }
 
 /// A container as the engine needs to see it.

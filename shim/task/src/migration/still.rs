@@ -1,24 +1,37 @@
 //! A pod stands still, behind its lock, and goes on.
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use mycedrive_connection::repair::Lock;
 use mycedrive_engine::freezer::{self, Freezer};
 use mycedrive_handover::fault::FaultPoint;
 use tracing::warn;
 
 use super::groups::{by_engine, connections, freezers, suspends};
-use super::{Migrator, blocking, hit, target};
+use super::{Migrator, blocking, hit, open, target};
 use crate::container::Container;
 use crate::error::{Error, Result};
 
 /// How long a freeze waits for execs (probes) to end. New ones are refused meanwhile.
 const EXEC_PATIENCE: Duration = Duration::from_secs(2);
 
+/// How long a program gets to accept connections and read datagrams before it is stopped. It runs
+/// meanwhile.
+const TAKING: Duration = Duration::from_millis(100);
+/// Between two looks whether it has.
+const LOOK: Duration = Duration::from_millis(1);
+
 impl Migrator {
     /// Freezes, then locks: a program that sends under the lock is told that it may not (EPERM).
-    /// What an engine suspends needs the lock before. After an error neither is in place.
+    /// An engine that suspends has the network locked itself, before it reads sockets. After an error
+    /// neither is in place.
+    ///
+    /// What the program has not taken by then does not move. So if connections are to be kept, new
+    /// ones and datagrams wait outside before, and the program gets time to take those that are there.
     pub(super) async fn stop(
         &self,
         containers: &[Arc<Container>],
@@ -30,15 +43,25 @@ impl Migrator {
         wait_for_execs(containers, EXEC_PATIENCE).await?;
         let stopped = async {
             hit(FaultPoint::ShimSourceBeforeLock).await?;
+            if keep {
+                self.hold_newcomers(addresses.clone()).await?;
+            }
+            let lock = self.lock(addresses.clone(), keep);
             let Some(engine) = suspends(&suspended)? else {
                 let at = freeze(&freezers).await?;
-                self.lock(&addresses).await?;
+                blocking(move || Ok(lock()?)).await?;
+                hit(FaultPoint::ShimSourceAfterLock).await?;
                 return Ok(at);
             };
-            self.lock(&addresses).await?;
             let targets = suspended.iter().map(|c| (target(c), c.init.pid()));
-            engine.suspend(targets.collect(), connections(keep)).await?;
-            let frozen = freeze(&freezers).await;
+            engine
+                .suspend(targets.collect(), connections(keep), lock)
+                .await?;
+            let others = async {
+                hit(FaultPoint::ShimSourceAfterLock).await?;
+                freeze(&freezers).await
+            };
+            let frozen = others.await;
             if frozen.is_err() {
                 engine.resume().await?;
             }
@@ -53,11 +76,40 @@ impl Migrator {
         stopped
     }
 
-    async fn lock(&self, addresses: &[IpAddr]) -> Result<()> {
-        let addresses = addresses.to_vec();
-        self.own_network(move |net| net.lock_source(&addresses))
-            .await?;
-        hit(FaultPoint::ShimSourceAfterLock).await
+    /// What locks the network, when nothing of the pod runs any more. The peers of connections that
+    /// the program has not taken are told: nobody will ever answer them.
+    fn lock(&self, addresses: Vec<IpAddr>, keep: bool) -> Lock {
+        let (netns, port) = (self.netns().map(Path::to_owned), self.loopback_port());
+        Box::new(move || {
+            let Some(netns) = netns else {
+                return Ok(());
+            };
+            let net = open(&netns, port)?;
+            if keep {
+                let count = net.reset_untaken()?;
+                if count > 0 {
+                    warn!(
+                        count,
+                        "connections that the program did not accept in time end"
+                    );
+                }
+            }
+            net.lock_source(&addresses)
+        })
+    }
+
+    /// New connections and datagrams wait outside; returns when the program has taken what is there,
+    /// or could have.
+    async fn hold_newcomers(&self, addresses: Vec<IpAddr>) -> Result<()> {
+        self.own_network(move |net| {
+            net.hold_newcomers(&addresses)?;
+            let begin = Instant::now();
+            while net.untaken()? > 0 && begin.elapsed() < TAKING {
+                thread::sleep(LOOK);
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Unlocks and thaws, in this order; see [`Migrator::stop`].

@@ -21,6 +21,7 @@ const META_PROTOCOL: u32 = 16;
 const PAYLOAD_NETWORK: u32 = 1;
 const PAYLOAD_TRANSPORT: u32 = 2;
 const EQUAL: u32 = 0;
+const OTHER: u32 = 1;
 const AT_MOST: u32 = 3;
 const AT_LEAST: u32 = 5;
 const UPDATE: u32 = 1;
@@ -29,6 +30,10 @@ type Field = (u32, u32);
 const SOURCE_PORT: Field = (0, 2);
 const DESTINATION_PORT: Field = (2, 2);
 const ICMPV6_TYPE: Field = (0, 1);
+/// RFC 9293, section 3.1.
+const TCP_FLAGS: Field = (13, 1);
+const SYN: u8 = 0x02;
+const ACK: u8 = 0x10;
 
 impl Version {
     fn source(self) -> Field {
@@ -86,6 +91,8 @@ pub(super) fn step(m: Message, step: &Step) -> Message {
         Step::Udp => protocol(m, libc::IPPROTO_UDP),
         Step::TcpFrom(number) => port(m, SOURCE_PORT, *number),
         Step::TcpTo(number) => port(m, DESTINATION_PORT, *number),
+        Step::TcpFirst => compare(opening(m), EQUAL, &[SYN]),
+        Step::TcpLater => compare(opening(m), OTHER, &[SYN]),
         Step::From(address) => address_in(m, Version::of(*address).source(), *address),
         Step::To(address) => address_in(m, Version::of(*address).destination(), *address),
         Step::SetMark(mark) => {
@@ -167,6 +174,19 @@ fn port(m: Message, field: Field, number: u16) -> Message {
     let m = protocol(m, libc::IPPROTO_TCP);
     let m = payload(m, PAYLOAD_TRANSPORT, field, REGISTER);
     compare(m, EQUAL, &number.to_be_bytes())
+}
+
+/// Of a TCP segment's flags those two that tell whether it asks for a connection.
+fn opening(m: Message) -> Message {
+    let m = protocol(m, libc::IPPROTO_TCP);
+    let m = payload(m, PAYLOAD_TRANSPORT, TCP_FLAGS, REGISTER);
+    expression(m, "bitwise", |m| {
+        m.number_be(1, REGISTER)
+            .number_be(2, REGISTER)
+            .number_be(3, 1)
+            .nest(4, |m| m.attribute(1, &[SYN | ACK]))
+            .nest(5, |m| m.attribute(1, &[0]))
+    })
 }
 
 /// Interface names are compared over their whole field.

@@ -1,6 +1,6 @@
 //! What the helper knows: sockets, and how far each process is.
 
-use super::Purpose;
+use super::{Lock, Purpose};
 use crate::repair::restore::Kept;
 use crate::repair::save::Found;
 use crate::repair::saved::{Lost, Saved};
@@ -26,6 +26,10 @@ enum Stage {
 #[derive(Default)]
 pub(super) struct Book {
     purpose: Purpose,
+    /// To be called before the first socket is read.
+    lock: Option<Lock>,
+    /// Why it could not be locked.
+    not_locked: Option<Error>,
     /// Who is suspended may write.
     writes: bool,
     saved: Saved,
@@ -41,13 +45,29 @@ pub(super) struct Book {
 }
 
 impl Book {
-    pub(super) fn begin(&mut self, purpose: Purpose) {
+    pub(super) fn begin(&mut self, purpose: Purpose, lock: Option<Lock>) {
         self.forget();
         self.purpose = purpose;
+        self.lock = lock;
+    }
+
+    /// A process is about to show its sockets; those that come after it wait here.
+    pub(super) fn lock(&mut self) {
+        if let Some(Err(error)) = self.lock.take().map(|lock| lock()) {
+            self.purpose = Purpose::Copy;
+            self.not_locked = Some(error);
+        }
+    }
+
+    /// Why the network was not locked.
+    pub(super) fn not_locked(&mut self) -> Option<Error> {
+        self.not_locked.take()
     }
 
     fn forget(&mut self) {
         self.purpose = Purpose::Round;
+        self.lock = None;
+        self.not_locked = None;
         self.writes = false;
         self.saved = Saved::default();
         self.lost.clear();

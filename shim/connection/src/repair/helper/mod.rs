@@ -20,6 +20,9 @@ use std::time::{Duration, Instant};
 /// Decides by its pid whether a process may talk to the helper.
 pub type Belongs = Box<dyn Fn(i32) -> bool + Send + Sync>;
 
+/// Locks the pod's network.
+pub type Lock = Box<dyn FnOnce() -> Result<()> + Send>;
+
 /// What a [`Helper`] needs to know of its pod.
 pub struct HelperOptions {
     /// The pod's network namespace.
@@ -124,8 +127,16 @@ impl Helper {
         if purpose == Purpose::Move && !self.shared.options.net.locked()? {
             return Err(Error::NotLocked);
         }
-        self.shared.book().begin(purpose);
+        self.shared.book().begin(purpose, None);
         Ok(())
+    }
+
+    /// The same for a network that is not locked yet. `lock` is called when the first process shows
+    /// its sockets: DMTCP lets none come so far before the threads of all are suspended, so nobody
+    /// sends anything under the lock. Where it fails no connection is touched, and
+    /// [`Helper::wait_suspended`] says so.
+    pub fn begin_then_lock(&self, purpose: Purpose, lock: Lock) {
+        self.shared.book().begin(purpose, Some(lock));
     }
 
     /// Wait until `expected` processes are suspended and their sockets read. They stay there, and
@@ -134,7 +145,7 @@ impl Helper {
     ///
     /// # Errors
     ///
-    /// [`Error::NotHeld`] after `timeout`.
+    /// [`Error::NotHeld`] after `timeout`; that of the lock.
     pub fn wait_suspended(&self, expected: usize, timeout: Duration) -> Result<()> {
         self.wait(timeout, |book| {
             let suspended = book.suspended();
@@ -144,7 +155,11 @@ impl Helper {
             } else {
                 Err((suspended, expected))
             }
-        })
+        })?;
+        match self.shared.book().not_locked() {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
     }
 
     /// Let the suspended processes write their images. May be said before they are suspended.

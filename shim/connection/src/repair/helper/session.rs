@@ -95,6 +95,7 @@ impl Session {
                     drop(book);
                     return self.reply(&Reply::Nothing);
                 }
+                book.lock();
                 book.joins(self.id);
                 self.began = book.released();
                 drop(book);

@@ -49,6 +49,50 @@ fn a_released_connection_goes_on() {
     );
 }
 
+/// The network is locked when the first process shows its sockets, once, and not before.
+#[test]
+fn the_lock_comes_when_all_are_suspended() {
+    if unable() {
+        return;
+    }
+    let nets = Nets::new();
+    let [mut client, mut server] = pair(&nets, OLD4, 7000, "0.0.0.0");
+    let (pod, place) = (nets.a.pod(), Place::new(nets.a.pod()));
+    let net = nets.a.pod();
+    place
+        .helper
+        .begin_then_lock(Purpose::Move, Box::new(move || net.lock_source(&old())));
+    assert!(!pod.locked().unwrap());
+    // What arrives before is in the socket.
+    client.write_all(b"early").unwrap();
+    let processes = [(); 2].map(|()| Process::connect(&place.path()));
+    for process in &processes {
+        place.helper.write();
+        process.show(&[&server], false);
+        assert!(pod.locked().unwrap());
+    }
+    place.helper.wait_suspended(2, LONG).unwrap();
+    assert_eq!(option(&server, libc::IPPROTO_TCP, libc::TCP_REPAIR), 1);
+    place.helper.release().unwrap();
+    pod.unlock_source(&old()).unwrap();
+    let mut bytes = [0; 5];
+    server.read_exact(&mut bytes).unwrap();
+    assert_eq!(&bytes, b"early");
+
+    // One that fails leaves connections alone.
+    let fails = || Err(Error::NotLocked);
+    place.helper.begin_then_lock(Purpose::Move, Box::new(fails));
+    place.helper.write();
+    let process = Process::connect(&place.path());
+    process.show(&[&server], false);
+    let told = place.helper.wait_suspended(1, LONG);
+    assert!(matches!(told, Err(Error::NotLocked)), "{told:?}");
+    assert_eq!(option(&server, libc::IPPROTO_TCP, libc::TCP_REPAIR), 0);
+    client.write_all(b"goes on").unwrap();
+    let mut bytes = [0; 7];
+    server.read_exact(&mut bytes).unwrap();
+}
+
 /// Killed while held, in repair mode: the client hears neither FIN nor RST.
 #[test]
 fn a_vanished_connection_says_nothing() {
