@@ -62,6 +62,8 @@ pub struct Config {
     pub containerd: Containerd,
     /// `[migration]`.
     pub migration: Migration,
+    /// `[kubernetes]`.
+    pub kubernetes: Kubernetes,
     /// `[log]`.
     pub log: Log,
     /// `[metrics]`.
@@ -116,6 +118,14 @@ pub struct Migration {
     pub park_time: Duration,
 }
 
+/// `[kubernetes]`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Kubernetes {
+    /// Credentials for events on pods: a file, "none", or empty for the kubelet's.
+    pub kubeconfig: String,
+}
+
 /// `[log]`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -151,6 +161,7 @@ impl Default for Config {
             park_dir: PathBuf::new(),
             containerd: Containerd::default(),
             migration: Migration::default(),
+            kubernetes: Kubernetes::default(),
             log: Log::default(),
             metrics: Metrics::default(),
         }
@@ -275,6 +286,15 @@ impl Config {
                 "node_name",
                 name,
                 "a host name: letters, digits, '-' and '.', at most 253",
+            ));
+        }
+        let kubeconfig = &self.kubernetes.kubeconfig;
+        if !matches!(kubeconfig.as_str(), "" | "none") && !Path::new(kubeconfig).is_absolute() {
+            return Err(ConfigError::value(
+                file,
+                "kubernetes.kubeconfig",
+                kubeconfig,
+                "an absolute path, \"none\" or nothing",
             ));
         }
         if self.migration.max_parallel == 0 {

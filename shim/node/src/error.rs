@@ -74,6 +74,9 @@ pub enum Error {
     /// Pages of a container's image, which the other node left out, are not in this node's copy.
     #[error("{0}")]
     OtherImage(String),
+    /// An event on a pod could not be written.
+    #[error("Kubernetes: {0}")]
+    Kubernetes(String),
     /// No migration of that id.
     #[error("no migration {0} on this node: `mycedrive migrations` lists them")]
     UnknownMigration(String),

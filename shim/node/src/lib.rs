@@ -23,6 +23,7 @@ pub mod error;
 pub mod fault;
 pub mod files;
 pub mod image_files;
+pub mod kubernetes;
 pub mod machine;
 pub mod metrics;
 pub mod migrations;

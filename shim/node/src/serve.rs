@@ -32,7 +32,7 @@ use crate::destination::{self, DestinationService};
 use crate::error::{Error, Result};
 use crate::peers::Peers;
 use crate::source::{self, SourceService};
-use crate::{archive, files, machine, metrics, operator, tls};
+use crate::{archive, files, kubernetes, machine, metrics, operator, tls};
 
 /// How long calls under way may take when the daemon stops.
 const GRACE: Duration = Duration::from_secs(5);
@@ -101,6 +101,7 @@ pub async fn serve_until(config: Config, stop: impl Future<Output = ()>) -> Resu
         metrics::serve(app.clone(), listen).await?;
     }
     let janitor = tokio::spawn(janitor::run(app.clone()));
+    let events = tokio::spawn(kubernetes::run(app.clone()));
     tokio::spawn(machine::warm_criu());
 
     tracing::info!(
@@ -115,6 +116,7 @@ pub async fn serve_until(config: Config, stop: impl Future<Output = ()>) -> Resu
     notify(&[NotifyState::Stopping]);
     app.stopping.cancel();
     janitor.abort();
+    events.abort();
     let calls = async { tokio::join!(grpc, node.shutdown()) };
     if tokio::time::timeout(GRACE, calls).await.is_err() {
         tracing::info!("calls were still under way");
