@@ -88,16 +88,22 @@ struct Room {
 impl Room {
     /// `None`: no limit, or no group.
     fn of(group: &Path, version: Version) -> Option<Self> {
-        let (limit, usage, prefix) = match version {
-            Version::V1 => ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
-            Version::V2 => ("memory.max", "memory.current", ""),
+        // Above `memory.high` no process is ended, but each is held up with all that it takes.
+        let (limits, usage, prefix): (&[&str], _, _) = match version {
+            Version::V1 => (
+                &["memory.limit_in_bytes"],
+                "memory.usage_in_bytes",
+                "total_",
+            ),
+            Version::V2 => (&["memory.max", "memory.high"], "memory.current", ""),
         };
         let number = |file: &str| -> Option<u64> {
             let text = fs::read_to_string(group.join(file)).ok()?;
             text.trim().parse().ok()
         };
         // `max` is no number.
-        let (limit, usage) = (number(limit)?, number(usage)?);
+        let limit = limits.iter().filter_map(|limit| number(limit)).min()?;
+        let usage = number(usage)?;
         let stat = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
         let free = limit.saturating_sub(usage.saturating_sub(cache(&stat, prefix)));
         Some(Self {

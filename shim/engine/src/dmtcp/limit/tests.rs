@@ -90,6 +90,21 @@ fn files_are_taken_back_and_a_tmpfs_is_not() {
 }
 
 #[test]
+fn the_lower_one_of_two_limits_counts() {
+    let directory = tempfile::tempdir().unwrap();
+    let limit = |max: &str, high: &str| {
+        v2(directory.path(), max, 10 * MIB);
+        write(directory.path(), &[("memory.high", format!("{high}\n"))]);
+        Room::of(directory.path(), Version::V2).map(|room| room.limit / 1024)
+    };
+    assert_eq!(limit("125829120", "104857600"), Some(100));
+    assert_eq!(limit("104857600", "125829120"), Some(100));
+    assert_eq!(limit("max", "104857600"), Some(100));
+    assert_eq!(limit("104857600", "max"), Some(100));
+    assert_eq!(limit("max", "max"), None);
+}
+
+#[test]
 fn a_group_without_a_limit_has_room_for_all() {
     let directory = tempfile::tempdir().unwrap();
     v2(directory.path(), "max", 100 * MIB);
