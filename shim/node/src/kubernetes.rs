@@ -42,6 +42,13 @@ pub fn file(config: &config::Kubernetes) -> Option<PathBuf> {
     }
 }
 
+/// Dials the API server that `file` names; which one that is.
+pub async fn dial(file: &Path) -> Result<String> {
+    let access = Access::read(file)?;
+    Client::dial(&access).await?;
+    Ok(access.server)
+}
+
 /// Writes events, until the task is aborted.
 pub async fn run(app: Shared) {
     let mut reporter = Reporter::default();

@@ -9,9 +9,9 @@ use tokio::net::UnixStream;
 
 use super::Check;
 use crate::config::Config;
-use crate::files;
 use crate::peers::Peers;
 use crate::units::show_bytes;
+use crate::{files, kubernetes};
 
 /// Warn when less is free for images.
 const ROOM: u64 = 256 << 20;
@@ -44,7 +44,27 @@ pub async fn checks(config: &Config) -> Vec<Check> {
     }
     checks.extend(images(&config.image_dir));
     checks.extend(journal(&config.journal_dir));
+    checks.push(events(config).await);
     checks
+}
+
+/// Whether events can be written on pods, as far as dialling the API server tells.
+async fn events(config: &Config) -> Check {
+    const NAME: &str = "events";
+    let Some(file) = kubernetes::file(&config.kubernetes) else {
+        return Check::ok(
+            NAME,
+            "none are written on pods: no credentials of a kubelet",
+        );
+    };
+    match kubernetes::dial(&file).await {
+        Ok(server) => Check::ok(NAME, format!("{server} answers, as {}", file.display())),
+        Err(error) => Check::warn(
+            NAME,
+            error.to_string(),
+            "set kubeconfig in [kubernetes] of config.toml; pods move without it",
+        ),
+    }
 }
 
 /// Dials this node as another one would: port, keys and names in one.
