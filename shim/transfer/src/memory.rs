@@ -16,6 +16,7 @@
 //! the receiver is told where in its copy they are ([`shared`]).
 
 mod known;
+mod maps;
 mod pagemap;
 mod process;
 mod round;
