@@ -173,9 +173,9 @@ impl Places {
         self.receivers.retain(|id, _| fixed.contains(id));
     }
 
-    /// From now on, pages of the containers' images are to be sent as well.
-    pub const fn share_no_images(&mut self) {
-        self.other_images = true;
+    /// From now on, pages of the containers' images are to be sent as well. Whether that is news.
+    pub const fn share_no_images(&mut self) -> bool {
+        !std::mem::replace(&mut self.other_images, true)
     }
 
     /// The newest round of memory that is here; 0: none.

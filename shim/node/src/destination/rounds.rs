@@ -113,11 +113,11 @@ impl Task {
         loop {
             let error = match self.round(source, round).await {
                 Ok(bytes) => return Ok(bytes),
-                Err(Error::OtherImage(why)) => {
+                // Once: from then on it must send them.
+                Err(Error::OtherImage(why)) if self.places.share_no_images() => {
                     tracing::warn!(why, "pages of the images are sent as well");
                     self.migration.handle.event("image-differs", why);
                     self.places.broken();
-                    self.places.share_no_images();
                     continue;
                 }
                 Err(error) if broken(&error) => error,
