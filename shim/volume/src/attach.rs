@@ -93,7 +93,7 @@ impl Attachments {
                 place.forget()?;
                 return Ok(Attached::Plain(reason));
             }
-            place.make_private()?;
+            place.make_own_group()?;
             crate::layout::make_dir(&target)?;
             place.save(user, true)?;
             if let Err(error) = mount(&place.volume, &target) {
@@ -305,9 +305,10 @@ impl Place {
         }
     }
 
-    /// The mount points are seen in this mount namespace only: copies of them elsewhere would
-    /// hold the stack.
-    fn make_private(&self) -> Result<()> {
+    /// What is mounted here is not seen in mount namespaces that are there already. Those that copy
+    /// it later, as services of systemd do at their start, lose it when this one unmounts it: a copy
+    /// would keep the disk space of removed files.
+    fn make_own_group(&self) -> Result<()> {
         crate::layout::make_dir(&self.mounts)?;
         if is_mounted_beneath(&self.mounts) {
             return Ok(());
@@ -322,7 +323,8 @@ impl Place {
             none,
         )
         .map_err(fail())?;
-        mount_call(none, &self.mounts, none, MsFlags::MS_PRIVATE, none).map_err(fail())
+        mount_call(none, &self.mounts, none, MsFlags::MS_PRIVATE, none).map_err(fail())?;
+        mount_call(none, &self.mounts, none, MsFlags::MS_SHARED, none).map_err(fail())
     }
 
     fn load(&self) -> Result<Option<Record>> {

@@ -98,7 +98,7 @@ pub fn unmount(volume: &Path, target: &Path) -> Result<()> {
     let mut tries = 0;
     loop {
         // A container's mounts go a moment after its last process.
-        let holder = holder(device);
+        let holder = holder(device, target);
         if holder.is_none() {
             match umount2(target, MntFlags::UMOUNT_NOFOLLOW) {
                 Ok(()) | Err(Errno::EINVAL) => return Ok(()),
@@ -126,10 +126,15 @@ pub(crate) fn is_mounted(target: &Path) -> bool {
     device(target).is_some_and(|found| Some(found) != parent)
 }
 
-/// A process in another mount namespace that has the file system mounted.
-fn holder(device: u64) -> Option<String> {
+/// A process in another mount namespace that has the file system mounted, other than where copies
+/// of this namespace's mounts have it. Services of systemd begin with copies of all, and a pod that
+/// has the node's `/` or `/run` as a volume sees those beneath it: they use nothing. All are in a
+/// folder that is called as the target's is, which is a hash.
+fn holder(device: u64, target: &Path) -> Option<String> {
     let wanted = format!("{}:{}", major(device), minor(device));
-    elsewhere(|line| line.device == wanted)
+    let folder = target.parent().and_then(Path::file_name);
+    let is_copy = |point: &Path| point.iter().any(|name| Some(name) == folder);
+    elsewhere(|line| line.device == wanted && !is_copy(line.point))
 }
 
 /// A process in another mount namespace that has this directory, or one beneath it, as a mount

@@ -2,8 +2,10 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use mycedrive_volume::attach::{Attached, Attachments, User, Want};
 use mycedrive_volume::{Found, find, receive};
@@ -76,6 +78,67 @@ impl Drop for Node {
             }
         }
     }
+}
+
+/// A process with a mount namespace of its own, a copy of this one, in which `script` was run.
+struct Elsewhere(Child);
+
+impl Elsewhere {
+    fn new(propagation: &str, script: &str) -> Self {
+        let script = format!("{script}\necho ready; exec sleep 600");
+        let mut child = Command::new("unshare")
+            .args(["--mount", "--propagation", propagation])
+            .args(["sh", "-ec", &script])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut ready = [0; 6];
+        let answer = child.stdout.as_mut().unwrap().read_exact(&mut ready);
+        answer.expect("the script failed");
+        Self(child)
+    }
+}
+
+impl Drop for Elsewhere {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn a_copy_of_the_mounts_does_not_hold_a_stack() {
+    let Some(node) = Node::new() else { return };
+    let above = node.folder.path().display();
+    let bind = format!("mount --rbind {above} /mnt");
+    // A service of systemd; a process that gets no news of mounts; a pod with a hostPath of `/`.
+    for (propagation, script) in [("slave", ""), ("private", ""), ("private", bind.as_str())] {
+        let stack = node.stack("one");
+        fs::write(stack.join("file"), "x").unwrap();
+        let beneath = node.all.directory(&node.volume, Path::new("a")).unwrap();
+        assert!(beneath.exists());
+        let other = Elsewhere::new(propagation, script);
+        assert!(node.all.detach(&node.volume, &user("one")).unwrap());
+        assert!(node.is_plain() && node.volume.join("file").exists());
+        if propagation == "slave" {
+            let table = format!("/proc/{}/mountinfo", other.0.id());
+            let table = fs::read_to_string(table).unwrap();
+            assert!(!table.contains(stack.to_str().unwrap()), "{table}");
+        }
+    }
+}
+
+#[test]
+fn a_mount_of_a_container_holds_a_stack() {
+    let Some(node) = Node::new() else { return };
+    let stack = node.stack("one");
+    let script = format!("mount --bind {0} /mnt; umount {0}", stack.display());
+    let container = Elsewhere::new("private", &script);
+    let error = node.all.detach(&node.volume, &user("one")).unwrap_err();
+    assert!(error.to_string().contains("sleep"), "{error}");
+    drop(container);
+    node.all.sweep(&|_| false).unwrap();
+    assert!(node.is_plain());
 }
 
 #[test]
