@@ -299,7 +299,10 @@ impl Place {
                 if let Err(reason) = check(&self.volume) {
                     return Ok(Some(reason.to_string()));
                 }
-                init(&self.volume, &mut undisturbed)?;
+                if let Err(error) = init(&self.volume, &mut undisturbed) {
+                    recover(&self.volume, &mut undisturbed)?;
+                    return Ok(Some(error.to_string()));
+                }
                 Ok(None)
             }
         }

@@ -1,7 +1,10 @@
 //! Whether a volume can be a stack and everything in it goes on meaning what it means. If not, it
 //! is mounted plainly, and the reason is shown.
 
+use std::fs::{File, OpenOptions};
+use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use nix::sys::statfs::{FsType, statfs};
@@ -59,6 +62,9 @@ pub enum Reason {
     /// Too large to look through.
     #[error("it has more than {MAX_ENTRIES} entries, too many to look through at a start")]
     Entries,
+    /// Entries of another project cannot be renamed into directories of this one.
+    #[error("{0:?} is not in the volume's quota project")]
+    Project(String),
     /// The name of the folder is taken.
     #[error("it has an entry {FOLDER} of its own")]
     Name,
@@ -92,6 +98,7 @@ fn content(volume: &Path) -> Result<(), Reason> {
     if has_marks(&tree, b"").map_err(unable)? {
         return Err(Reason::Marks(".".to_owned()));
     }
+    let project = inherited_project(volume).map_err(unable)?;
     let mut todo = vec![Vec::new()];
     let mut count = 0;
     while let Some(directory) = todo.pop() {
@@ -110,6 +117,12 @@ fn content(volume: &Path) -> Result<(), Reason> {
             if is_whiteout(&entry.stat) || has_marks(&tree, &entry.path).map_err(unable)? {
                 return Err(Reason::Marks(shown()));
             }
+            if let Some(project) = project
+                && has_project(&entry.stat)
+                && project_of(&tree, &entry.path).map_err(unable)? != project
+            {
+                return Err(Reason::Project(shown()));
+            }
             if is_dir(&entry.stat) {
                 todo.push(entry.path);
             } else if entry.stat.st_nlink > 1 {
@@ -118,6 +131,58 @@ fn content(volume: &Path) -> Result<(), Reason> {
         }
     }
     Ok(())
+}
+
+/// `struct fsxattr` of linux/fs.h.
+#[repr(C)]
+struct Flags {
+    bits: u32,
+    extent_size: u32,
+    extents: u32,
+    project: u32,
+    cow_extent_size: u32,
+    rest: [u8; 8],
+}
+
+const INHERITS_PROJECT: u32 = 0x200;
+
+nix::ioctl_read!(get_flags, b'X', 31, Flags);
+
+fn flags(file: &File) -> nix::Result<Flags> {
+    let mut flags = Flags {
+        bits: 0,
+        extent_size: 0,
+        extents: 0,
+        project: 0,
+        cow_extent_size: 0,
+        rest: [0; 8],
+    };
+    // SAFETY: an open file, and the struct that this call fills.
+    unsafe { get_flags(file.as_raw_fd(), &raw mut flags) }?;
+    Ok(flags)
+}
+
+/// The quota project that everything that is made in the volume gets.
+fn inherited_project(volume: &Path) -> Result<Option<u32>> {
+    let opened = File::open(volume).map_err(Error::io("open", volume))?;
+    // A file system without projects does not know the question.
+    let found = flags(&opened).ok();
+    Ok(found.and_then(|f| (f.bits & INHERITS_PROJECT != 0).then_some(f.project)))
+}
+
+/// Others cannot be asked for theirs.
+fn has_project(stat: &nix::sys::stat::FileStat) -> bool {
+    is_dir(stat) || stat.st_mode & libc::S_IFMT == libc::S_IFREG
+}
+
+fn project_of(tree: &Tree, path: &[u8]) -> Result<u32> {
+    let handle = tree.handle(path)?;
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(format!("/proc/self/fd/{}", handle.as_raw_fd()));
+    let found = opened.and_then(|file| Ok(flags(&file)?.project));
+    found.map_err(Error::io("read the project of an entry of", &tree.path))
 }
 
 fn has_marks(tree: &Tree, path: &[u8]) -> Result<bool> {
