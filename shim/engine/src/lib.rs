@@ -30,6 +30,7 @@ use async_trait::async_trait;
 use mycedrive_connection::repair::Lock;
 use serde_json::Value;
 
+pub use criu::dump_runs;
 pub use criu::ends::PodEnds;
 pub use criu::ipc::first as ipc_first;
 pub use error::EngineError;

@@ -16,6 +16,8 @@ const ONCE: Duration = Duration::ZERO;
 const MORE: Duration = Duration::from_secs(15);
 /// So much that the dump lasts long enough to be hit.
 const MEGABYTES: u64 = 64;
+/// So much that something else can be done meanwhile.
+const MUCH: u64 = 300;
 
 pub fn all() -> Vec<Scenario> {
     let mut all = Vec::new();
@@ -28,6 +30,14 @@ pub fn all() -> Vec<Scenario> {
     all.push(Scenario::new(
         "faults::programs::restored_on_b",
         restored_killed,
+    ));
+    all.push(Scenario::new(
+        "faults::programs::shim_in_its_dump",
+        |testbed| shim_in_its_dump(testbed, false),
+    ));
+    all.push(Scenario::new(
+        "faults::programs::shim_and_containerd_is_late",
+        |testbed| shim_in_its_dump(testbed, true),
     ));
     for point in [
         FaultPoint::SourceDuringImages,
@@ -74,6 +84,51 @@ fn kill_when_seen(node: &Node, program: &str) -> Result<bool> {
          [ $hit = missed ] && i=2700; hit=hit; fi; i=$((i+1)); done; echo $hit"
     );
     Ok(node.sh(&script)? == "hit")
+}
+
+/// The shim dies while CRIU dumps, and holds the processes with their control group thawed: they are
+/// the pod nevertheless. With `late`, containerd is told to clear away what the shim left only when
+/// the daemon dumps them again.
+fn shim_in_its_dump(testbed: &Testbed, late: bool) -> Result<()> {
+    let before = moment::before(testbed)?;
+    redis::fill(before.a, &before.source, MUCH)?;
+    let arriving = before.pod.migrate_from(&before.a.address());
+    let wait = |file: &str| {
+        format!(
+            "i=0; until [ -s {file} ] || [ $i -gt 6000 ]; do sleep 0.005; i=$((i+1)); done; [ -s {file} ]"
+        )
+    };
+    let kill = format!(
+        "pkill -KILL -f '[c]ontainerd-shim-mycedrive.*{}'",
+        before.source.sandbox
+    );
+    let mut script = vec![wait("/run/mycedrive/images/*.out/redis/pages-1.img")];
+    if late {
+        script.push("pkill -STOP -x containerd".to_owned());
+    }
+    script.push(kill);
+    if late {
+        script.push(wait("/var/lib/mycedrive/parked/*/redis/pages-1.img"));
+    }
+    let script = format!(
+        "set -e; trap 'pkill -CONT -x containerd' EXIT; {}",
+        script.join("; ")
+    );
+    let arrived = std::thread::scope(|scope| -> Result<_> {
+        let start = scope.spawn(|| before.b.run_pod_within(&arriving, MORE));
+        let hit = before.a.sh(&script);
+        let started = start.join();
+        hit?;
+        started.map_err(|_| anyhow::anyhow!("the thread that starts the pod panicked"))
+    })?
+    .ok();
+    let outcome = settled(testbed, &before, arrived.as_ref())?;
+    print!("{outcome} ");
+    ensure!(
+        matches!(outcome, Outcome::Completed | Outcome::Parked),
+        "the pod is {outcome}"
+    );
+    end_client(before.client, false)
 }
 
 /// The restored processes end before they could run: A still has them.

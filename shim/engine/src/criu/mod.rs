@@ -19,13 +19,17 @@ pub(crate) mod ends;
 mod gate;
 pub(crate) mod ipc;
 pub(crate) mod log;
+mod lsm;
 mod obstacles;
 mod plugins;
 mod preload;
 pub(crate) mod restore;
+mod running;
 pub(crate) mod runtime;
 mod stopped;
 mod version;
+
+pub use running::dump_runs;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

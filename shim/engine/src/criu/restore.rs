@@ -138,6 +138,13 @@ fn verify(container: &str, pid: i32, spec: &Value) -> Result<(), EngineError> {
             continue;
         }
         limits.check(container, pid, &status)?;
+        if let Some(what) = super::lsm::other(spec, &Path::new("/proc").join(pid.to_string())) {
+            return Err(EngineError::Wider {
+                container: container.to_owned(),
+                pid,
+                what,
+            });
+        }
         let path = crate::process::proc(pid, "ns/mnt");
         let namespace = fs::metadata(&path).map_err(EngineError::io("look at", &path))?;
         if namespaces.insert(namespace.ino()) {

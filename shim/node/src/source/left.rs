@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use mycedrive_engine::freezer::{self, Freezer};
 use mycedrive_engine::runner::{Runner, StandardRunner};
-use mycedrive_engine::{Checkpoint, Connections, EngineKind, Member, Purpose, Runtime, Target};
+use mycedrive_engine::{
+    Checkpoint, Connections, EngineKind, Member, Purpose, Runtime, Target, dump_runs,
+};
 use mycedrive_proto::shim::{Left, LeftContainer};
 use mycedrive_volume::attach::Attachments;
 use protobuf::Message as _;
@@ -183,21 +185,6 @@ async fn until_no_dump(container: &LeftContainer) {
     while dump_runs(&container.id) {
         sleep(GLANCE).await;
     }
-}
-
-fn dump_runs(container: &str) -> bool {
-    let Ok(processes) = fs::read_dir("/proc") else {
-        return false;
-    };
-    processes.flatten().any(|process| {
-        let numeric = process.file_name().to_string_lossy().parse::<u32>().is_ok();
-        numeric
-            && fs::read(process.path().join("cmdline")).is_ok_and(|line| {
-                let mut words = line.split(|byte| *byte == 0);
-                words.any(|word| word == b"checkpoint")
-                    && words.any(|word| word == container.as_bytes())
-            })
-    })
 }
 
 #[allow(clippy::needless_pass_by_value)]

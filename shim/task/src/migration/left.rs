@@ -14,6 +14,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use mycedrive_engine::dump_runs;
 use mycedrive_engine::freezer::Freezer;
 use mycedrive_handover::away::{self, Away};
 use mycedrive_proto::shim::{DescribeReply, Left, LeftContainer};
@@ -114,9 +115,14 @@ pub fn take(sandbox_id: &str) -> Taken {
         return Taken::default();
     };
     let left = Left::parse_from_bytes(&bytes).unwrap_or_default();
-    let stands = |container: &LeftContainer| {
+    let frozen = |container: &LeftContainer| {
         Freezer::in_directory(Path::new(&container.cgroup))
             .is_some_and(|freezer| freezer.is_frozen().unwrap_or(false))
+    };
+    // A dump that the shim had begun goes on, or the daemon's has begun: it holds the processes, and
+    // may end while this looks.
+    let stands = |container: &LeftContainer| {
+        frozen(container) || dump_runs(&container.id) || frozen(container)
     };
     let dumped = !left.image_dir.is_empty();
     if left.containers.is_empty() || !(dumped || left.containers.iter().all(stands)) {
