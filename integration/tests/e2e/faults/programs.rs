@@ -108,7 +108,7 @@ fn shim_in_its_dump(testbed: &Testbed, late: bool) -> Result<()> {
     }
     script.push(kill);
     if late {
-        script.push(wait("/var/lib/mycedrive/parked/*/redis/pages-1.img"));
+        script.push(wait("/var/lib/mycedrive/parked/*/images/redis/pages-1.img"));
     }
     let script = format!(
         "set -e; trap 'pkill -CONT -x containerd' EXIT; {}",
