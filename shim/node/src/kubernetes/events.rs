@@ -6,9 +6,11 @@ use serde_json::{Value, json};
 use crate::progress::{Phase, Progress, Side, now_ns};
 use crate::shims::app_containers;
 
-/// Migrations that changed longer ago are over for those who read events (which the API server keeps
-/// for an hour).
+/// Migrations of which nothing happened for so long are over for those who read events (which the API
+/// server keeps for an hour). Older ones come back when the daemon starts again.
 const RECENT_NS: u64 = 5 * 60 * 1_000_000_000;
+/// The annotation by which a pod asks for an engine.
+const ENGINE: &str = "mycedrive.io/engine";
 /// Longest message that the API server takes
 /// (kubernetes: pkg/apis/core/validation/events.go, `NoteLengthLimit`).
 const LONGEST: usize = 1024;
@@ -18,7 +20,6 @@ const LONGEST: usize = 1024;
 pub(super) struct PodEvent {
     pub(super) namespace: String,
     pub(super) pod: String,
-    /// Empty: the pod is gone.
     pub(super) uid: String,
     pub(super) warning: bool,
     /// One word for programs.
@@ -70,12 +71,15 @@ pub(super) fn all(pods: &[DescribeReply], migrations: &[Progress]) -> Vec<PodEve
     let mut all: Vec<PodEvent> = pods.iter().flat_map(|pod| of_pod(pod)).collect();
     let now = now_ns();
     for progress in migrations {
-        if progress.pod.is_empty() || now.saturating_sub(progress.updated_ns) > RECENT_NS {
-            continue;
-        }
+        let last = progress.events.iter().map(|event| event.at_ns).max();
+        let last = last.unwrap_or(progress.started_ns);
         let pod = pods.iter().find(|pod| pod.sandbox_id == progress.sandbox);
-        let uid = pod.map_or("", |pod| &pod.pod_uid);
-        all.extend(of_migration(progress, uid));
+        // Of a pod that is gone nobody asks.
+        if let Some(pod) = pod
+            && now.saturating_sub(last) <= RECENT_NS
+        {
+            all.extend(of_migration(progress, &pod.pod_uid));
+        }
     }
     all
 }
@@ -102,9 +106,12 @@ fn of_pod(pod: &DescribeReply) -> Vec<PodEvent> {
             let why = container.not_migratable.join("; ");
             let message = format!("container {name} cannot move to another node: {why}");
             events.push(event(true, "NotMigratable", message));
-        } else if !container.engine_why.is_empty() {
+            continue;
+        }
+        let asked = pod.annotations.get(ENGINE).filter(|asked| *asked != "auto");
+        if let Some(asked) = asked.filter(|asked| **asked != container.engine) {
             let message = format!(
-                "container {name} is carried by {}: {}",
+                "container {name} is carried by {}, not by {asked}: {}",
                 container.engine, container.engine_why
             );
             events.push(event(false, "OtherEngine", message));
@@ -113,7 +120,8 @@ fn of_pod(pod: &DescribeReply) -> Vec<PodEvent> {
     events
 }
 
-/// How a migration ended, or that a person is needed.
+/// How a migration ended, or that a person is needed. Why one did not begin, kubelet says itself, on
+/// the pod that wanted it.
 fn of_migration(progress: &Progress, uid: &str) -> Option<PodEvent> {
     let (id, peer, why) = (&progress.id, &progress.peer, &progress.message);
     let freeze = progress
@@ -136,9 +144,6 @@ fn of_migration(progress: &Progress, uid: &str) -> Option<PodEvent> {
             "MigrationRolledBack",
             format!("goes on here, not on {peer}: {why}"),
         ),
-        (Phase::Failed | Phase::RolledBack, _) => {
-            (true, "MigrationFailed", format!("did not move: {why}"))
-        }
         (Phase::Held, _) => (
             true,
             "MigrationHeld",
