@@ -22,8 +22,8 @@ fn pod() -> Pod {
         .annotation(engine::ANNOTATION, "dmtcp")
 }
 
-/// What the rounds of the newest migration say: `… of … memory, … from the image, …`. Mebibytes
-/// of memory, of those sent, and from the image.
+/// What the rounds of the newest migration say: `… of … memory, … from the image, …`, of which the
+/// last part may be missing. Mebibytes of memory, of those sent, and from the image.
 fn rounds(node: &Node) -> Result<Vec<[f64; 3]>> {
     let rounds = events(node, "round")?;
     let numbers = |text: &String| {
@@ -39,11 +39,9 @@ fn rounds(node: &Node) -> Result<Vec<[f64; 3]>> {
         let parts: Vec<&str> = text.split(", ").collect();
         let place = parts.iter().position(|part| part.ends_with(" memory"))?;
         let (sent, all) = parts[place].split_once(" of ")?;
-        Some([
-            mebibytes(all)?,
-            mebibytes(sent)?,
-            mebibytes(parts[place + 1])?,
-        ])
+        let shared = parts[place + 1].ends_with(" from the image");
+        let shared = if shared { parts[place + 1] } else { "0 B" };
+        Some([mebibytes(all)?, mebibytes(sent)?, mebibytes(shared)?])
     };
     let read: Option<Vec<_>> = rounds.iter().map(numbers).collect();
     read.with_context(|| format!("unexpected text: {rounds:?}"))

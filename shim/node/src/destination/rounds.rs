@@ -184,14 +184,17 @@ impl Task {
         self.disk.put(self.places.take_written()?);
         let wire = self.migration.received.load(Ordering::Relaxed) - before;
         let end = &ended.end;
+        let image = match end.memory_shared_bytes {
+            0 => String::new(),
+            bytes => format!(", {} from the image", show_bytes(bytes)),
+        };
         let text = format!(
-            "{round}: {}, {} sent, {} entries, {} of {} memory, {} from the image, {} ms",
+            "{round}: {}, {} sent, {} entries, {} of {} memory{image}, {} ms",
             show_bytes(bytes),
             show_bytes(wire),
             end.changed_entries,
             show_bytes(end.memory_sent_bytes),
             show_bytes(end.memory_bytes),
-            show_bytes(end.memory_shared_bytes),
             end.milliseconds
         );
         self.migration.handle.event("round", text);
