@@ -188,15 +188,7 @@ impl Container {
 
     /// The layers of its image on the host, the topmost first: the overlay's lowerdirs.
     pub fn rootfs_lowers(&self) -> Vec<String> {
-        let all = self
-            .rootfs_mounts
-            .iter()
-            .find_map(|mount| mount.option("lowerdir"));
-        // A colon in a path is escaped (kernel: Documentation/filesystems/overlayfs.rst), which no
-        // snapshotter needs.
-        all.filter(|all| !all.contains('\\'))
-            .map(|all| all.split(':').map(str::to_owned).collect())
-            .unwrap_or_default()
+        self.rootfs_mounts.iter().flat_map(Mount::lowers).collect()
     }
 
     /// Name of its image as Kubernetes wrote it; empty for a task that `ctr` made.

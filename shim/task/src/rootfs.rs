@@ -33,6 +33,16 @@ impl Mount {
             .iter()
             .find_map(|option| option.strip_prefix(key)?.strip_prefix('='))
     }
+
+    /// An overlay's lowerdirs, the topmost first.
+    pub fn lowers(&self) -> Vec<String> {
+        // A colon in a path is escaped (kernel: Documentation/filesystems/overlayfs.rst), which no
+        // snapshotter needs.
+        self.option("lowerdir")
+            .filter(|all| !all.contains('\\'))
+            .map(|all| all.split(':').map(str::to_owned).collect())
+            .unwrap_or_default()
+    }
 }
 
 impl From<&MountMessage> for Mount {

@@ -40,3 +40,18 @@ fn layers_have_a_common_directory() {
 fn unmounting_what_is_not_mounted_is_fine() {
     unmount_all(Path::new("/nonexistent/rootfs")).unwrap();
 }
+
+#[test]
+fn lower_layers_come_topmost_first() {
+    let of = |options: &[&str]| {
+        let options = options.iter().map(|&option| option.to_owned()).collect();
+        let mount = Mount {
+            options,
+            ..Mount::default()
+        };
+        mount.lowers()
+    };
+    assert_eq!(of(&["upperdir=/u", "lowerdir=/2:/1"]), ["/2", "/1"]);
+    assert!(of(&["rbind", "ro"]).is_empty());
+    assert!(of(&["lowerdir=/a\\:b:/c"]).is_empty());
+}

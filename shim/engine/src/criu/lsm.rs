@@ -51,10 +51,7 @@ fn read(file: &Path) -> Option<String> {
 
 fn said(what: &str, has: Option<String>, wanted: &str) -> String {
     let has = has.unwrap_or_else(|| "none".to_owned());
-    format!(
-        "{what} {has} instead of {wanted} (criu on this node may be built without that module; \
-         mycedrive.io/engine: dmtcp does without)"
-    )
+    format!("{what} {has} instead of {wanted} (criu on this node may be built without that module)")
 }
 
 #[cfg(test)]

@@ -80,6 +80,10 @@ pub async fn dump(app: &Shared, left: &Left, folder: &Path) -> Result<()> {
     }
     for container in &left.containers {
         until_no_dump(container).await;
+        // A dump that was cut short may have left the group thawed.
+        if let Some(freezer) = Freezer::in_directory(Path::new(&container.cgroup)) {
+            freezer::freeze_all(std::slice::from_ref(&freezer)).map_err(failed)?;
+        }
         let image = folder.join(&container.name);
         match fs::remove_dir_all(&image) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
