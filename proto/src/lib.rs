@@ -27,4 +27,6 @@ mod generated {
 pub use generated::{migration, node, node_ttrpc, shim, shim_ttrpc};
 
 /// Version of the daemon-to-daemon protocol. Both sides must speak the same one.
-pub const PROTOCOL: u32 = 1;
+///
+/// 2: images of CRIU are made inside the pod's network namespace, and must be restored in one.
+pub const PROTOCOL: u32 = 2;

@@ -6,9 +6,9 @@ use std::process::Command;
 use super::config::{self, Config};
 use super::gate::Waiting;
 use super::plugins::{self, Plugins};
-use super::{ends, ipc, log, obstacles, preload, runtime, stopped};
+use super::{ends, ipc, log, network, obstacles, preload, runtime, stopped};
 use crate::freezer::Freezer;
-use crate::{Checkpoint, EngineError, Purpose, Runner};
+use crate::{Checkpoint, EngineError, Purpose, Runner, spec};
 
 /// Starts what dumps a container, up to the point where it would look at the processes.
 pub(super) async fn begin(
@@ -20,7 +20,7 @@ pub(super) async fn begin(
     let logs = Logs::of(&checkpoint.work_dir)?;
     let plugins = Plugins::make(runner, &target.bundle, true).await?;
     configure(checkpoint, &plugins)?;
-    let command = command(checkpoint, &logs.runtime);
+    let command = command(checkpoint, &logs.runtime)?;
     Waiting::start(runner, command, &checkpoint.image_dir, plugins)
         .await
         .map_err(EngineError::io("start", &target.runtime.binary))
@@ -72,7 +72,7 @@ pub(super) async fn checkpoint(
     } else {
         let plugins = Plugins::make(runner, &target.bundle, !cut.is_empty()).await?;
         configure(&checkpoint, &plugins)?;
-        let mut command = command(&checkpoint, &logs.runtime);
+        let mut command = command(&checkpoint, &logs.runtime)?;
         plugins::answer_for(&mut command, &cut);
         runner.run(command, runtime::LIMIT).await
     };
@@ -110,7 +110,7 @@ fn configure(checkpoint: &Checkpoint, plugins: &Plugins) -> Result<(), EngineErr
     config::write(&checkpoint.target.bundle, &config)
 }
 
-fn command(checkpoint: &Checkpoint, log: &Path) -> Command {
+fn command(checkpoint: &Checkpoint, log: &Path) -> Result<Command, EngineError> {
     let target = &checkpoint.target;
     let mut command = runtime::command(target, log, "checkpoint");
     preload::add(&mut command);
@@ -126,5 +126,12 @@ fn command(checkpoint: &Checkpoint, log: &Path) -> Command {
         command.arg("--leave-running");
     }
     command.arg(&target.id);
-    command
+    let processes = Freezer::of_process(checkpoint.pid)?.processes()?;
+    // There is none of a container whose shim has died. It has to do without.
+    if let Ok(spec) = spec::read(&target.bundle)
+        && !network::has_others(checkpoint.pid, &processes)
+    {
+        network::enter(&mut command, network::of_pod(&spec, checkpoint.purpose)?);
+    }
+    Ok(command)
 }

@@ -20,6 +20,7 @@ mod gate;
 pub(crate) mod ipc;
 pub(crate) mod log;
 mod lsm;
+mod network;
 mod obstacles;
 mod plugins;
 mod preload;

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::config::{self, Config};
 use super::plugins::{self, Plugins};
-use super::{descriptors, log, runtime, stopped};
+use super::{descriptors, log, network, runtime, stopped};
 use crate::freezer::{self, Freezer};
 use crate::limits::{Limits, mounts};
 use crate::process::Status;
@@ -82,6 +82,7 @@ pub(super) async fn restore(
         }
     }
     command.arg(&target.id);
+    network::enter(&mut command, network::of_pod(&spec, purpose)?);
 
     let failed = |cause| EngineError::Restore {
         container: target.name.clone(),
@@ -129,6 +130,14 @@ pub(super) fn run(restored: &Restored) -> Result<(), EngineError> {
 /// Compares every process, and each mount namespace that one is in, with the spec of this node's
 /// pod.
 fn verify(container: &str, pid: i32, spec: &Value) -> Result<(), EngineError> {
+    let wider = |pid, what| EngineError::Wider {
+        container: container.to_owned(),
+        pid,
+        what,
+    };
+    if let Some(what) = network::other(spec, pid) {
+        return Err(wider(pid, what));
+    }
     let limits = Limits::of(spec);
     let mut namespaces = BTreeSet::new();
     for pid in Freezer::of_process(pid)?.processes()? {
@@ -139,11 +148,7 @@ fn verify(container: &str, pid: i32, spec: &Value) -> Result<(), EngineError> {
         }
         limits.check(container, pid, &status)?;
         if let Some(what) = super::lsm::other(spec, &Path::new("/proc").join(pid.to_string())) {
-            return Err(EngineError::Wider {
-                container: container.to_owned(),
-                pid,
-                what,
-            });
+            return Err(wider(pid, what));
         }
         let path = crate::process::proc(pid, "ns/mnt");
         let namespace = fs::metadata(&path).map_err(EngineError::io("look at", &path))?;

@@ -13,8 +13,9 @@ use crate::source::ROOTFS;
 
 /// First bytes of an archive.
 const MAGIC: [u8; 8] = *b"MYCEARC\n";
-/// The version that this program writes and reads.
-const FORMAT: u16 = 1;
+/// The version that this program writes and reads. As of 2, images of CRIU are to be restored inside
+/// the pod's network namespace.
+const FORMAT: u16 = 2;
 /// Largest header.
 const LARGEST: u32 = 1 << 20;
 /// Most containers of a pod, and most trees of a container.

@@ -144,7 +144,7 @@ fn a_header_cannot_ask_for_much() {
     other[8] = 9;
     assert!(matches!(
         survey(&other),
-        Err(ArchiveError::Format { found: 9, known: 1 })
+        Err(ArchiveError::Format { found: 9, known: 2 })
     ));
     let mut large = header();
     large.kernel = "x".repeat(2 << 20);
