@@ -309,6 +309,21 @@ pub trait Engine: Send + Sync {
     /// Takes a checkpoint.
     async fn checkpoint(&self, checkpoint: Checkpoint) -> Result<(), EngineError>;
 
+    /// Starts what a restore needs while its image is still on its way, if that helps; makes no
+    /// process of it. `streams` are what the standard streams led to where the image is made
+    /// (`/proc/PID/fd`). [`Engine::restore`] of the same container from the same directory uses it.
+    /// Whether something was started.
+    async fn begin_restore(
+        &self,
+        _restore: &Restore,
+        _streams: &[String],
+    ) -> Result<bool, EngineError> {
+        Ok(false)
+    }
+
+    /// Ends what [`Engine::begin_restore`] started for this container.
+    async fn forget_restore(&self, _target: &Target) {}
+
     /// Makes processes from an image.
     async fn restore(&self, restore: Restore) -> Result<Restored, EngineError>;
 

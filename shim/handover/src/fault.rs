@@ -151,6 +151,8 @@ points! {
     ShimDestinationBeforeAdopt = "shim-destination-before-adopt",
     /// Shim B: adopted, the daemon not answered.
     ShimDestinationAfterAdopt = "shim-destination-after-adopt",
+    /// Shim B: a restore has begun, its image is on its way.
+    ShimDestinationAfterBegin = "shim-destination-after-begin",
     /// Shim B: about to restore.
     ShimDestinationBeforeRestore = "shim-destination-before-restore",
     /// Shim B: some containers are restored, some not.

@@ -356,6 +356,12 @@ impl Config {
     pub fn memory_of(&self, migration: &str) -> PathBuf {
         self.image_dir.join(format!("{migration}.memory"))
     }
+
+    /// Where restores wait that the shim begins before the images are here (`Gate` in the crate
+    /// `mycedrive-engine`). The shim removes it, unless it was killed.
+    pub fn gate_of(&self, migration: &str) -> PathBuf {
+        self.image_dir.join(format!("{migration}.gate"))
+    }
 }
 
 /// This machine's host name; `localhost` when it has none.

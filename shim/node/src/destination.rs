@@ -10,6 +10,7 @@ mod annotations;
 mod archived;
 mod disk;
 mod drive;
+mod early;
 mod engines;
 mod finish;
 mod meeting;

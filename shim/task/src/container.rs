@@ -1,8 +1,9 @@
-//! A container: its init process, its root file system, in [`carrier`] its engine and, in
-//! [`exec`], its execs.
+//! A container: its init process, its root file system, in [`carrier`] its engine, in [`restoring`]
+//! how it comes from an image and, in [`exec`], its execs.
 
 mod carrier;
 mod exec;
+mod restoring;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -13,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use containerd_shim::protos::events::task::TaskExit;
-use mycedrive_engine::{Connections, Engine, Purpose, Release, Restore, RestoreIo, Restored};
+use mycedrive_engine::Restored;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -30,7 +31,10 @@ use crate::spec::Spec;
 use crate::state::{Exit, State};
 use crate::volumes::Volume;
 
+use restoring::Begun;
+
 pub use carrier::{Carrier, Without};
+pub use restoring::RestorePlan;
 
 /// How a container's init comes into being.
 pub enum Launch<'a> {
@@ -38,26 +42,6 @@ pub enum Launch<'a> {
     Create,
     /// An engine's restore.
     Restore(RestorePlan<'a>),
-}
-
-/// A restore, but for what the container knows itself.
-pub struct RestorePlan<'a> {
-    /// Who restores.
-    pub engine: &'a dyn Engine,
-    /// Directory of the images.
-    pub image: PathBuf,
-    /// Directory for the engine's log.
-    pub work: PathBuf,
-    /// Whether the processes run at the end.
-    pub release: Release,
-    /// Why the image was made.
-    pub purpose: Purpose,
-    /// What becomes of connections.
-    pub connections: Connections,
-    /// Where the ends of its connections to other containers are to be had.
-    pub ends: Option<String>,
-    /// Whether another container has brought the pod's System V IPC objects.
-    pub ipc_is_there: bool,
 }
 
 /// A container of the pod.
@@ -95,6 +79,7 @@ pub struct Container {
     cgroup: Mutex<Option<Arc<Cgroup>>>,
     oom: Mutex<Option<tokio::task::AbortHandle>>,
     restored: Mutex<Option<Restored>>,
+    begun: Mutex<Option<Begun>>,
     carrier: Mutex<Carrier>,
     /// Further writers of its output, so that a reader does not see an end between the end of a
     /// program and its second start. See [`Self::rescue`].
@@ -167,6 +152,7 @@ impl Container {
             cgroup: Mutex::default(),
             oom: Mutex::default(),
             restored: Mutex::default(),
+            begun: Mutex::default(),
             carrier: Mutex::default(),
             held_output: Mutex::default(),
             started: Mutex::default(),
@@ -254,12 +240,18 @@ impl Container {
     ///
     /// The caller holds `init.op`.
     pub async fn launch(self: &Arc<Self>, how: Launch<'_>) -> Result<i32> {
-        let mut prepared = io::prepare(&self.init.stdio, self.owner()).await?;
-        let pid_file = self.bundle.join("init.pid");
+        let pid_file = self.pid_file();
         let expecting = reaper::expect();
-        let made = match how {
-            Launch::Create => self.create(&mut prepared, &pid_file).await,
-            Launch::Restore(plan) => self.restore(&mut prepared, &pid_file, plan).await,
+        let (prepared, made) = match how {
+            Launch::Create => {
+                let mut prepared = self.prepare_io().await?;
+                let made = self.create(&mut prepared, &pid_file).await;
+                (prepared, made)
+            }
+            Launch::Restore(plan) => {
+                let (prepared, streams) = self.streams_of_restore().await?;
+                (prepared, self.restore(streams, plan).await)
+            }
         };
         if let Err(error) = made {
             prepared.discard().await;
@@ -280,6 +272,14 @@ impl Container {
         Ok(pid)
     }
 
+    async fn prepare_io(&self) -> Result<io::Prepared> {
+        io::prepare(&self.init.stdio, self.owner()).await
+    }
+
+    fn pid_file(&self) -> PathBuf {
+        self.bundle.join("init.pid")
+    }
+
     /// `runc create`.
     async fn create(&self, prepared: &mut io::Prepared, pid_file: &Path) -> Result<()> {
         let mut args: Vec<OsString> = vec!["create".into()];
@@ -296,46 +296,6 @@ impl Container {
         }
         args.push(self.id.clone().into());
         self.runc.run_with(args, prepared.take_streams()).await
-    }
-
-    /// An engine's restore.
-    async fn restore(
-        &self,
-        prepared: &mut io::Prepared,
-        pid_file: &Path,
-        plan: RestorePlan<'_>,
-    ) -> Result<()> {
-        let streams = prepared.take_streams();
-        let io = match prepared.console_socket() {
-            Some(socket) => RestoreIo::Console(socket),
-            None => RestoreIo::Streams {
-                stdin: streams.stdin,
-                stdout: streams.stdout,
-                stderr: streams.stderr,
-            },
-        };
-        let restored = plan
-            .engine
-            .restore(Restore {
-                target: crate::migration::target(self),
-                image_dir: plan.image,
-                work_dir: plan.work,
-                pid_file: pid_file.to_owned(),
-                io,
-                release: plan.release,
-                purpose: plan.purpose,
-                connections: plan.connections,
-                ends: plan.ends,
-                ipc_is_there: plan.ipc_is_there,
-            })
-            .await?;
-        *lock(&self.restored) = Some(restored);
-        Ok(())
-    }
-
-    /// What an engine's restore made, to let it run.
-    pub fn restored(&self) -> Option<Restored> {
-        lock(&self.restored).clone()
     }
 
     /// Reports the end of init when it comes, as the last one of the container's processes.

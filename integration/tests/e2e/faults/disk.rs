@@ -102,7 +102,7 @@ fn image_damaged_on_b(testbed: &Testbed) -> Result<()> {
         || {
             b.sh(&format!(
                 "for f in {IMAGES}/*/redis/core-*.img {IMAGES}/*/redis/inventory.img; do \
-                 printf damaged | dd of=$f conv=notrunc bs=1 seek=4 2>/dev/null; done"
+                 [ ! -f $f ] || printf damaged | dd of=$f conv=notrunc bs=1 seek=4 2>/dev/null; done"
             ))?;
             Ok(())
         },

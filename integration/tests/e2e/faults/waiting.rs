@@ -1,4 +1,4 @@
-//! A dump that was started before the freeze, and waits for it.
+//! A dump that was started before the freeze, and waits for it; a restore that waits for its image.
 
 use std::time::Duration;
 
@@ -21,6 +21,10 @@ pub fn all() -> Vec<Scenario> {
         Scenario::new("faults::waiting::criu_is_killed", criu_is_killed),
         Scenario::new("faults::waiting::shim_is_killed", shim_is_killed),
         Scenario::new("faults::waiting::freeze_fails", freeze_fails),
+        Scenario::new("faults::waiting::restore", restore),
+        Scenario::new("faults::waiting::restore_is_killed", restore_is_killed),
+        Scenario::new("faults::waiting::restores_shim", restores_shim),
+        Scenario::new("faults::waiting::image_does_not_come", image_does_not_come),
     ]
 }
 
@@ -95,5 +99,90 @@ fn freeze_fails(testbed: &Testbed) -> Result<()> {
     ends(before.a)?;
     let outcome = settled(testbed, &before, None)?;
     expect::equal("rolled back", outcome, Outcome::RolledBack)?;
+    end_client(before.client, true)
+}
+
+const RESTORE: &str = "^criu: restore";
+/// The source has dumped, and nothing of the image but that it comes is on its way.
+const DUMPED: FaultPoint = FaultPoint::ShimSourceAfterDump;
+
+fn restore_waits(node: &Node) -> Result<()> {
+    let waits = || Ok(node.sh(&format!("pgrep -f '{RESTORE}'")).is_ok());
+    expect::soon("a restore that waits", 5, waits)?;
+    ensure!(
+        node.sh("pgrep redis-server").is_err(),
+        "it has made a process"
+    );
+    Ok(())
+}
+
+/// Nothing of a restore that has begun is left.
+fn restore_is_gone(node: &Node) -> Result<()> {
+    let gone = || Ok(node.sh(&format!("pgrep -f '{RESTORE}'")).is_err());
+    expect::soon("the end of the restore", 5, gone)?;
+    let left = || {
+        let mounts = "grep criu-root /proc/self/mountinfo";
+        let folders = "ls -d /run/mycedrive/images/*.gate";
+        Ok(node.sh(mounts).is_err() && node.sh(folders).is_err())
+    };
+    // The daemon waits for a while for a shim that does not answer.
+    expect::soon("nothing of the restore", 20, left)
+}
+
+fn restore(testbed: &Testbed) -> Result<()> {
+    let before = moment::before(testbed)?;
+    let arrived = moment::at(&before, before.a, DUMPED, ONCE, || restore_waits(before.b))?.ok();
+    let outcome = settled(testbed, &before, arrived.as_ref())?;
+    expect::equal("completed", outcome, Outcome::Completed)?;
+    restore_is_gone(before.b)?;
+    end_client(before.client, true)
+}
+
+/// Another one is started when the image is there.
+fn restore_is_killed(testbed: &Testbed) -> Result<()> {
+    let before = moment::before(testbed)?;
+    let arrived = moment::at(&before, before.a, DUMPED, ONCE, || {
+        restore_waits(before.b)?;
+        before.b.sh(&format!("pkill -KILL -f '{RESTORE}'"))?;
+        let runtime = || Ok(before.b.sh("pgrep -f '^[^ ]*runc .* restore '").is_err());
+        expect::soon("the end of the runtime", 5, runtime)
+    })?
+    .ok();
+    let outcome = settled(testbed, &before, arrived.as_ref())?;
+    expect::equal("completed", outcome, Outcome::Completed)?;
+    restore_is_gone(before.b)?;
+    end_client(before.client, true)
+}
+
+/// The restore ends with it; the source goes on.
+fn restores_shim(testbed: &Testbed) -> Result<()> {
+    let before = moment::before(testbed)?;
+    let arrived = moment::at(&before, before.a, DUMPED, ONCE, || {
+        restore_waits(before.b)?;
+        before
+            .b
+            .sh("pkill -KILL -f '^[^ ]*containerd-shim-mycedrive-v2 '")?;
+        Ok(())
+    })?
+    .ok();
+    ensure!(arrived.is_none(), "the pod arrived");
+    let outcome = settled(testbed, &before, None)?;
+    expect::equal("rolled back", outcome, Outcome::RolledBack)?;
+    restore_is_gone(before.b)?;
+    end_client(before.client, true)
+}
+
+/// The dump fails; the next attempt arrives.
+fn image_does_not_come(testbed: &Testbed) -> Result<()> {
+    let before = moment::before(testbed)?;
+    before.a.arm_fault(DUMPED.name(), "error")?;
+    let arriving = before.pod.migrate_from(&before.a.address());
+    let failed = before.b.run_pod_within(&arriving, ONCE);
+    before.a.disarm_faults()?;
+    ensure!(failed.is_err(), "the dump did not fail");
+    restore_is_gone(before.b)?;
+    let arrived = before.b.run_pod(&arriving)?;
+    let outcome = settled(testbed, &before, Some(&arrived))?;
+    expect::equal("completed", outcome, Outcome::Completed)?;
     end_client(before.client, true)
 }

@@ -11,14 +11,14 @@ use std::path::Path;
 use crate::EngineError;
 
 /// Its name in the image directory.
-const FILE: &str = "descriptors.json";
+pub(super) const FILE: &str = "descriptors.json";
 /// Standard input, output and error.
 const STREAMS: usize = 3;
 /// Largest file that is read, in bytes: three paths.
 const LARGEST: u64 = 64 << 10;
 
-/// Refuses a list that names more than the standard streams.
-pub(super) fn check(image_dir: &Path) -> Result<(), EngineError> {
+/// The list of an image. Refuses one that names more than the standard streams.
+pub(super) fn read(image_dir: &Path) -> Result<Vec<String>, EngineError> {
     let path = image_dir.join(FILE);
     let mut text = Vec::new();
     File::open(&path)
@@ -32,13 +32,18 @@ pub(super) fn check(image_dir: &Path) -> Result<(), EngineError> {
     };
     let streams: Vec<String> =
         serde_json::from_slice(&text).map_err(|error| damaged(error.to_string()))?;
-    if streams.len() > STREAMS {
+    if !fits(&streams) {
         return Err(damaged(format!(
             "it lists {} descriptors; a container has {STREAMS} standard streams",
             streams.len()
         )));
     }
-    Ok(())
+    Ok(streams)
+}
+
+/// Whether a list names no more than the standard streams.
+pub(super) const fn fits(streams: &[String]) -> bool {
+    streams.len() <= STREAMS
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@
 mod checkpoint;
 mod config;
 mod descriptors;
+mod early;
 pub(crate) mod ends;
 mod gate;
 pub(crate) mod ipc;
@@ -39,6 +40,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 
+use self::early::Early;
 use self::gate::Waiting;
 
 use crate::{
@@ -55,6 +57,8 @@ pub struct Criu {
     version: OnceCell<String>,
     /// Dumps that were begun, by container id.
     begun: Mutex<HashMap<String, Waiting>>,
+    /// Restores that were begun, by container id.
+    early: Mutex<HashMap<String, Early>>,
 }
 
 impl Criu {
@@ -64,11 +68,16 @@ impl Criu {
             runner,
             version: OnceCell::new(),
             begun: Mutex::default(),
+            early: Mutex::default(),
         }
     }
 
     fn begun(&self) -> MutexGuard<'_, HashMap<String, Waiting>> {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn early(&self) -> MutexGuard<'_, HashMap<String, Early>> {
+        self.early.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -138,8 +147,30 @@ impl Engine for Criu {
         checkpoint::checkpoint(&*self.runner, checkpoint, begun).await
     }
 
+    async fn begin_restore(
+        &self,
+        restore: &Restore,
+        streams: &[String],
+    ) -> Result<bool, EngineError> {
+        self.forget_restore(&restore.target).await;
+        let early = restore::begin(&*self.runner, restore, streams)?;
+        let begun = early.is_some();
+        if let Some(early) = early {
+            self.early().insert(restore.target.id.clone(), early);
+        }
+        Ok(begun)
+    }
+
+    async fn forget_restore(&self, target: &Target) {
+        let early = self.early().remove(&target.id);
+        if let Some(early) = early {
+            early.give_up(&*self.runner).await;
+        }
+    }
+
     async fn restore(&self, restore: Restore) -> Result<Restored, EngineError> {
-        restore::restore(&*self.runner, restore).await
+        let early = self.early().remove(&restore.target.id);
+        restore::restore(&*self.runner, restore, early).await
     }
 
     fn run(&self, restored: &Restored) -> Result<(), EngineError> {

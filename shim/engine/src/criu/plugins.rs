@@ -39,6 +39,11 @@ struct Directory {
 }
 
 impl Plugins {
+    /// None are loaded but the node's own.
+    pub(super) const fn none() -> Self {
+        Self(None)
+    }
+
     /// Makes the directory in a bundle, if it is `wanted`.
     pub(super) async fn make(
         runner: &dyn Runner,
@@ -46,7 +51,7 @@ impl Plugins {
         wanted: bool,
     ) -> Result<Self, EngineError> {
         if !wanted {
-            return Ok(Self(None));
+            return Ok(Self::none());
         }
         let own = own_directory(runner).await;
         let path = bundle.join("criu-plugins");

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::config::{self, Config};
+use super::early::{Early, Gate};
 use super::plugins::{self, Plugins};
 use super::{descriptors, log, network, runtime, stopped};
 use crate::freezer::{self, Freezer};
@@ -18,78 +20,89 @@ use crate::limits::{Limits, mounts};
 use crate::process::Status;
 use crate::{EngineError, Purpose, Release, Restore, RestoreIo, Restored, Runner, spec};
 
-/// Restores a container. After an error nothing of it is left but the logs.
+/// Starts a restore of an image that is not whole. Restores of containers that share sockets, and
+/// such with a terminal, do not begin early.
+pub(super) fn begin(
+    runner: &dyn Runner,
+    restore: &Restore,
+    streams: &[String],
+) -> Result<Option<Early>, EngineError> {
+    let RestoreIo::Streams {
+        stdin,
+        stdout,
+        stderr,
+    } = &restore.io
+    else {
+        return Ok(None);
+    };
+    if restore.ends.is_some() || restore.ipc_is_there || !descriptors::fits(streams) {
+        return Ok(None);
+    }
+    let failed = EngineError::io("begin to restore from", &restore.image_dir);
+    let copy = |stream: &Option<OwnedFd>| stream.as_ref().map(OwnedFd::try_clone).transpose();
+    let begun = || {
+        let io = RestoreIo::Streams {
+            stdin: copy(stdin)?,
+            stdout: copy(stdout)?,
+            stderr: copy(stderr)?,
+        };
+        Ok((io, Gate::of(&restore.image_dir)?))
+    };
+    let (io, gate) = begun().map_err(failed)?;
+    let (_, runtime_log) = runtime::logs(&restore.work_dir, LOG)?;
+    let spec = spec::read(&restore.target.bundle)?;
+    configure(restore, &spec, &Plugins::none())?;
+    let mut command = command(restore, gate.path(), &runtime_log);
+    set(&mut command, io);
+    network::enter(&mut command, network::of_pod(&spec, restore.purpose)?);
+    let whose = (&restore.target, restore.work_dir.as_path());
+    Early::start(runner, command, gate, whose, streams)
+        .map(Some)
+        .map_err(EngineError::io("start", &restore.target.runtime.binary))
+}
+
+/// Restores a container, with what [`begin`] started, if anything. After an error nothing of it is
+/// left but the logs.
 pub(super) async fn restore(
     runner: &dyn Runner,
     restore: Restore,
+    early: Option<Early>,
 ) -> Result<Restored, EngineError> {
+    let spec = spec::read(&restore.target.bundle);
+    let read = spec.and_then(|spec| Ok((read_image(&restore, &spec)?, spec)));
+    let (were_stopped, spec) = match read {
+        Ok(read) => read,
+        Err(error) => {
+            if let Some(early) = early {
+                early.give_up(runner).await;
+            }
+            return Err(error);
+        }
+    };
+    let (criu_log, runtime_log) = runtime::log_paths(&restore.work_dir, LOG);
+    let ran = match early {
+        Some(early) => early.go(runner, &restore.image_dir).await,
+        None => None,
+    };
     let Restore {
         target,
-        image_dir,
         work_dir,
         pid_file,
-        io,
         release,
-        purpose,
-        connections,
-        ends,
-        ipc_is_there,
-    } = restore;
-    let (criu_log, runtime_log) = runtime::logs(&work_dir, "restore.log")?;
-    let were_stopped = stopped::read(&image_dir)?;
-    descriptors::check(&image_dir)?;
-    if ends.is_none() {
-        super::ends::none(&image_dir)?;
-    }
-    let plugins = Plugins::make(runner, &target.bundle, ends.is_some()).await?;
-    let spec = spec::read(&target.bundle)?;
-    // A container by itself keeps what it had, whatever its new pod has.
-    let ipc = match purpose {
-        Purpose::Migration => super::ipc::namespace(&spec),
-        Purpose::Local { .. } => None,
+        ..
+    } = &restore;
+    let (target, work_dir, pid_file, release) =
+        (target.clone(), work_dir.clone(), pid_file.clone(), *release);
+    let ran = match ran {
+        Some(ran) => ran,
+        None => run_runtime(runner, restore, &spec).await?,
     };
-    if ipc_is_there {
-        super::ipc::empty(&image_dir)?;
-    } else if let Some(namespace) = ipc {
-        super::ipc::clear(namespace)?;
-    }
-    let config = Config::restore(purpose, connections)
-        .plugins(plugins.directory())
-        .ipc(ipc);
-    config::write(&target.bundle, &config)?;
-
-    let mut command = runtime::command(&target, &runtime_log, "restore");
-    runtime::shared_flags(&mut command, &target, &image_dir, &work_dir);
-    plugins::fetch_from(&mut command, ends.as_deref());
-    command.arg("--detach").arg("--bundle").arg(&target.bundle);
-    command.arg("--pid-file").arg(&pid_file);
-    if target.runtime.no_pivot {
-        command.arg("--no-pivot");
-    }
-    match io {
-        RestoreIo::Console(socket) => {
-            command.arg("--console-socket").arg(socket);
-        }
-        RestoreIo::Streams {
-            stdin,
-            stdout,
-            stderr,
-        } => {
-            command
-                .stdin(stream(stdin))
-                .stdout(stream(stdout))
-                .stderr(stream(stderr));
-        }
-    }
-    command.arg(&target.id);
-    network::enter(&mut command, network::of_pod(&spec, purpose)?);
-
     let failed = |cause| EngineError::Restore {
         container: target.name.clone(),
         cause,
         log: criu_log.clone(),
     };
-    let result = match runner.run(command, runtime::LIMIT).await {
+    let result = match ran {
         Ok(0) => read_pid(&pid_file).and_then(|pid| {
             verify(&target.name, pid, &spec)?;
             Ok(Restored { pid, were_stopped })
@@ -111,6 +124,87 @@ pub(super) async fn restore(
             runtime::forget(runner, &target, &work_dir).await;
             Err(error)
         }
+    }
+}
+
+/// Looks at an image and makes it fit for its container. Returns which processes were stopped.
+fn read_image(restore: &Restore, spec: &Value) -> Result<BTreeSet<i32>, EngineError> {
+    let image_dir = &restore.image_dir;
+    let were_stopped = stopped::read(image_dir)?;
+    descriptors::read(image_dir)?;
+    if restore.ends.is_none() {
+        super::ends::none(image_dir)?;
+    }
+    if restore.ipc_is_there {
+        super::ipc::empty(image_dir)?;
+    } else if let Some(namespace) = ipc_of(restore.purpose, spec) {
+        super::ipc::clear(namespace)?;
+    }
+    Ok(were_stopped)
+}
+
+/// A container by itself keeps what it had, whatever its new pod has.
+fn ipc_of(purpose: Purpose, spec: &Value) -> Option<&Path> {
+    match purpose {
+        Purpose::Migration => super::ipc::namespace(spec),
+        Purpose::Local { .. } => None,
+    }
+}
+
+fn configure(restore: &Restore, spec: &Value, plugins: &Plugins) -> Result<(), EngineError> {
+    let config = Config::restore(restore.purpose, restore.connections)
+        .plugins(plugins.directory())
+        .ipc(ipc_of(restore.purpose, spec));
+    config::write(&restore.target.bundle, &config)
+}
+
+/// Runs the runtime from its start to its end.
+async fn run_runtime(
+    runner: &dyn Runner,
+    restore: Restore,
+    spec: &Value,
+) -> Result<io::Result<i32>, EngineError> {
+    let (_, runtime_log) = runtime::logs(&restore.work_dir, LOG)?;
+    let plugins = Plugins::make(runner, &restore.target.bundle, restore.ends.is_some()).await?;
+    configure(&restore, spec, &plugins)?;
+    let mut command = command(&restore, &restore.image_dir, &runtime_log);
+    plugins::fetch_from(&mut command, restore.ends.as_deref());
+    network::enter(&mut command, network::of_pod(spec, restore.purpose)?);
+    set(&mut command, restore.io);
+    Ok(runner.run(command, runtime::LIMIT).await)
+}
+
+/// The log's name.
+const LOG: &str = "restore.log";
+
+/// The runtime's command line, but for the streams.
+fn command(restore: &Restore, image_dir: &Path, log: &Path) -> Command {
+    let target = &restore.target;
+    let mut command = runtime::command(target, log, "restore");
+    runtime::shared_flags(&mut command, target, image_dir, &restore.work_dir);
+    command.arg("--detach").arg("--bundle").arg(&target.bundle);
+    command.arg("--pid-file").arg(&restore.pid_file);
+    if target.runtime.no_pivot {
+        command.arg("--no-pivot");
+    }
+    if let RestoreIo::Console(socket) = &restore.io {
+        command.arg("--console-socket").arg(socket);
+    }
+    command.arg(&target.id);
+    command
+}
+
+fn set(command: &mut Command, io: RestoreIo) {
+    if let RestoreIo::Streams {
+        stdin,
+        stdout,
+        stderr,
+    } = io
+    {
+        command
+            .stdin(stream(stdin))
+            .stdout(stream(stdout))
+            .stderr(stream(stderr));
     }
 }
 

@@ -134,6 +134,7 @@ impl Header {
     /// As a source node would describe the pod.
     pub fn manifest(&self) -> Manifest {
         let container = |one: &ContainerHeader| SourceContainer {
+            streams: vec![],
             name: one.name.clone(),
             exited: one.exit_code.is_some(),
             exit_code: one.exit_code.unwrap_or_default(),

@@ -204,7 +204,7 @@ impl Task {
         let began = Instant::now();
         let read = tokio::task::spawn_blocking(move || {
             let bytes = places
-                .receive(archive.stream(), Some(&images))
+                .receive(archive.stream(), Some(&images), None)
                 .map_err(|error| Error::Failed(format!("archive {}: {error}", path.display())))?;
             let problem = |problem: ArchiveError| Error::Archive { path, problem };
             archive.finish().map_err(problem)?;

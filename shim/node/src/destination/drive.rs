@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use super::annotations::Wish;
 use super::disk::Disk;
+use super::early;
 use super::finish;
 use super::meeting::Stage;
 use super::migration::Migration;
@@ -47,6 +48,7 @@ pub async fn drive(app: Shared, migration: Arc<Migration>, wish: Wish) {
         opened_for: vec![],
         froze_at: None,
         frozen_at_ns: 0,
+        short: false,
     };
     // Up to the decision nothing is lost when this is dropped half way: the abort undoes it.
     let carried = tokio::select! {
@@ -93,6 +95,8 @@ pub(super) struct Task {
     pub(super) opened_for: Vec<String>,
     pub(super) froze_at: Option<Instant>,
     pub(super) frozen_at_ns: u64,
+    /// Whether the freeze is likely to be short.
+    pub(super) short: bool,
 }
 
 impl Task {
@@ -117,7 +121,7 @@ impl Task {
         self.rounds(&mut source, &manifest).await?;
         fault::hit(FaultPoint::DestinationAfterCopy).await?;
         self.adopt().await?;
-        let ended = self.freeze(&mut source).await?;
+        let ended = self.freeze(&mut source, &manifest).await?;
         fault::hit(FaultPoint::DestinationAfterVerify).await?;
         self.migration.apply(Event::Verified)?;
         let places = std::mem::take(&mut self.places);
@@ -195,7 +199,7 @@ impl Task {
     }
 
     /// From here on the pod stands still.
-    async fn freeze(&mut self, source: &mut Source) -> Result<Ended> {
+    async fn freeze(&mut self, source: &mut Source, manifest: &Manifest) -> Result<Ended> {
         fault::hit(FaultPoint::DestinationBeforeFreeze).await?;
         let images = self.app.config.images_of(&self.migration.details.id);
         files::make_private_dir(&self.app.config.image_dir)?;
@@ -212,11 +216,21 @@ impl Task {
         self.froze_at = Some(Instant::now());
         let limit = self.app.config.migration.freeze_limit;
         let before = self.migration.received.load(Ordering::Relaxed);
+        let early = self
+            .short
+            .then(|| early::of(&self.app, &self.migration, manifest, self.staging.clone()));
+        let (early, begin) = early.flatten().unzip();
         let received = async {
             let stream = source.freeze(self.places.memory_base()).await?;
-            self.receive(stream, Some(images)).await
+            self.receive(stream, Some(images), early).await
         };
-        let (_, ended) = timeout(limit, received).await.map_err(|_| {
+        let beginning = async {
+            if let Some(begin) = begin {
+                begin.begin().await;
+            }
+        };
+        let both = async { tokio::join!(received, beginning).0 };
+        let (_, ended) = timeout(limit, both).await.map_err(|_| {
             let seconds = limit.as_secs();
             Error::Failed(format!("the final round took more than {seconds} s"))
         })??;

@@ -348,7 +348,12 @@ pub fn clean(app: &Shared, migration: &Migration) {
         let _ = std::fs::remove_file(app.shims.dir().join(format!("{sandbox}.stopped")));
     }
     let config = &app.config;
-    for folder in [config.images_of(id), config.memory_of(id), staging(app, id)] {
+    let in_memory = [
+        config.images_of(id),
+        config.memory_of(id),
+        config.gate_of(id),
+    ];
+    for folder in in_memory.into_iter().chain([staging(app, id)]) {
         if let Err(error) = std::fs::remove_dir_all(&folder)
             && error.kind() != std::io::ErrorKind::NotFound
         {

@@ -18,6 +18,7 @@ use mycedrive_transfer::{Budget, FrameReader, Section, TreeReceiver, Written};
 use mycedrive_volume::attach::Attachments;
 use mycedrive_volume::{receive, undisturbed};
 
+use super::early::Early;
 use super::meeting::Arrival;
 use super::memory::MemoryRounds;
 use super::source::{Asked, Obstacle};
@@ -46,6 +47,22 @@ pub struct Places {
     /// This node's copies of the images are not those of the source.
     other_images: bool,
     budget: Budget,
+    /// What was written before the trees were settled early.
+    written: Vec<Written>,
+    early: Option<Settled>,
+}
+
+/// The trees were put into their places before the images came.
+#[derive(Debug)]
+struct Settled {
+    /// Ids of the containers that were here.
+    containers: BTreeSet<String>,
+    result: Result<()>,
+}
+
+fn ids(here: &BTreeMap<String, Arrival>) -> BTreeSet<String> {
+    let ids = here.values().map(|arrival| arrival.container.id.clone());
+    ids.collect()
 }
 
 /// Number of layers of a tree; 0: it is no stack.
@@ -183,13 +200,23 @@ impl Places {
         self.memory.newest()
     }
 
-    /// Receives one round. `images`: where the memory images go, in the final round. After an
-    /// error, what had arrived whole is still here.
-    pub fn receive(&mut self, reader: impl io::Read, images: Option<&Path>) -> Result<u64> {
+    /// Receives one round. `images`: where the memory images go, in the final round; `early`: what
+    /// is done before they come. After an error, what had arrived whole is still here.
+    pub fn receive(
+        &mut self,
+        reader: impl io::Read,
+        images: Option<&Path>,
+        mut early: Option<Early>,
+    ) -> Result<u64> {
         let mut frames = FrameReader::new(reader, &self.budget).map_err(failed)?;
         let files = image_files::of(self.images.values());
         while let Some(section) = frames.next_section().map_err(failed)? {
             match section {
+                Section::Tree(begin) if self.early.is_some() => {
+                    let id = begin.id.as_str();
+                    let text = format!("the source sent tree {id} after the images");
+                    return Err(Error::Failed(text));
+                }
                 Section::Tree(begin) => {
                     let id = begin.id.as_str().to_owned();
                     let mut receiver = match self.receivers.remove(&id) {
@@ -202,6 +229,9 @@ impl Places {
                     self.receivers.insert(id, receiver);
                 }
                 Section::Images(begin) => {
+                    if let Some(early) = early.take() {
+                        early.settle(self);
+                    }
                     self.memory.receive(&mut frames, &begin, images, &files)?;
                 }
             }
@@ -213,13 +243,13 @@ impl Places {
     /// What rounds have written of volumes since this was last asked for. A root layer does not
     /// outlive a loss of power in any case.
     pub fn take_written(&mut self) -> Result<Vec<Written>> {
-        let volumes = self
-            .receivers
-            .iter_mut()
-            .filter(|(id, _)| !is_rootfs(id.as_str()));
-        volumes
-            .map(|(_, receiver)| receiver.take_written().map_err(failed))
-            .collect()
+        let mut all = std::mem::take(&mut self.written);
+        for (id, receiver) in &mut self.receivers {
+            if !is_rootfs(id.as_str()) {
+                all.push(receiver.take_written().map_err(failed)?);
+            }
+        }
+        Ok(all)
     }
 
     fn receiver(&self, id: &str) -> Result<TreeReceiver> {
@@ -236,9 +266,41 @@ impl Places {
     }
 
     /// Puts the received root layers where the containers' root file systems will be mounted
-    /// from, and makes stacks of the received layers. Fails when a tree of the manifest did not
-    /// arrive.
+    /// from, and makes stacks of the received layers, unless that was done early. Fails when a tree
+    /// of the manifest did not arrive.
     pub fn settle(
+        &mut self,
+        manifest: &Manifest,
+        here: &BTreeMap<String, Arrival>,
+        staging: &Path,
+    ) -> Result<()> {
+        match self.early.take() {
+            None => self.put(manifest, here, staging),
+            Some(early) if early.containers == ids(here) => early.result,
+            Some(_) => Err(Error::Failed(
+                "a container of this pod was made anew while its memory was on its way".to_owned(),
+            )),
+        }
+    }
+
+    /// The same before the images come. [`Self::settle`] then says how it ended; so does this.
+    pub fn settle_early(
+        &mut self,
+        manifest: &Manifest,
+        here: &BTreeMap<String, Arrival>,
+        staging: &Path,
+    ) -> bool {
+        let result = self.take_written().and_then(|written| {
+            self.written = written;
+            self.put(manifest, here, staging)
+        });
+        let done = result.is_ok();
+        let containers = ids(here);
+        self.early = Some(Settled { containers, result });
+        done
+    }
+
+    fn put(
         &mut self,
         manifest: &Manifest,
         here: &BTreeMap<String, Arrival>,

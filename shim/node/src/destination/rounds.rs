@@ -13,6 +13,7 @@ use tonic::{Code, Streaming};
 
 use super::annotations::Wish;
 use super::drive::Task;
+use super::early::{self, Early};
 use super::meeting::Stage;
 use super::source::{self, Source};
 use crate::blocks::{BlockReader, Ended, QUEUE, pump};
@@ -97,6 +98,7 @@ impl Task {
                     // The newest round may be old by now.
                     continue;
                 }
+                self.short = course.last.is_some() && course.took < early::SHORT;
                 return Ok(());
             }
             self.wait_for(&now.missing());
@@ -180,7 +182,7 @@ impl Task {
         let mut asked = asked?;
         asked.memory = source::room_for_rounds(&self.app, self.memory);
         let stream = source.copy(round, asked).await?;
-        let (bytes, ended) = self.receive(stream, None).await?;
+        let (bytes, ended) = self.receive(stream, None, None).await?;
         self.disk.put(self.places.take_written()?);
         let wire = self.migration.received.load(Ordering::Relaxed) - before;
         let end = &ended.end;
@@ -213,12 +215,13 @@ impl Task {
         &mut self,
         stream: Streaming<Block>,
         images: Option<PathBuf>,
+        early: Option<Early>,
     ) -> Result<(u64, Ended)> {
         let growing = images.clone();
         let (sender, receiver) = mpsc::channel(QUEUE);
         let mut places = std::mem::take(&mut self.places);
         let writing = tokio::task::spawn_blocking(move || {
-            let mut read = places.receive(BlockReader::new(receiver), images.as_deref());
+            let mut read = places.receive(BlockReader::new(receiver), images.as_deref(), early);
             if images.is_some()
                 && let Err(error) = fault::hit_blocking(FaultPoint::DestinationDuringImages)
             {

@@ -71,7 +71,7 @@ pub fn remove_orphaned_images(app: &Shared) {
     for entry in entries.flatten() {
         let name = entry.file_name();
         let of = |name: &str| {
-            let known = [".out", ".memory"];
+            let known = [".out", ".memory", ".gate"];
             let id = known.iter().find_map(|end| name.strip_suffix(end));
             id.unwrap_or(name).to_owned()
         };

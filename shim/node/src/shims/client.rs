@@ -6,9 +6,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use mycedrive_proto::shim::{
-    AbortRequest, Addresses, AdoptRequest, CheckpointVolumeRequest, Container, ContainerState,
-    DescribeReply, DescribeRequest, DiscardRequest, DropRouteRequest, DumpReply, DumpRequest,
-    FreezeReply, FreezeRequest, MigrationRequest, PreflightRequest, RestoreReply, RestoreRequest,
+    AbortRequest, Addresses, AdoptRequest, BeginRestoreRequest, CheckpointVolumeRequest, Container,
+    ContainerState, DescribeReply, DescribeRequest, DiscardRequest, DropRouteRequest, DumpReply,
+    DumpRequest, FreezeReply, FreezeRequest, MigrationRequest, PreflightRequest, RestoreReply,
+    RestoreRequest,
 };
 use mycedrive_proto::shim_ttrpc::PodClient;
 use ttrpc::context;
@@ -193,6 +194,25 @@ impl Shim {
             ..AdoptRequest::default()
         };
         call!(self, limit, "Adopt", adopt, request).map(drop)
+    }
+
+    /// Destination: begin to restore a container of which only the image is still to come. `streams`
+    /// are what its standard streams led to on the source.
+    pub async fn begin_restore(
+        &self,
+        migration: &str,
+        image_dir: &Path,
+        (container, streams): (String, Vec<String>),
+        limit: Duration,
+    ) -> Result<()> {
+        let request = BeginRestoreRequest {
+            migration_id: migration.to_owned(),
+            image_dir: image_dir.display().to_string(),
+            container,
+            streams,
+            ..BeginRestoreRequest::default()
+        };
+        call!(self, limit, "BeginRestore", begin_restore, request).map(drop)
     }
 
     /// Destination: restore the containers, stopped.

@@ -1,9 +1,12 @@
 //! Open: authorise a destination and describe the pod. Nothing of the pod is touched.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use mycedrive_engine::EngineKind;
 use mycedrive_proto::PROTOCOL;
 use mycedrive_proto::migration::{ContainerSpec, Manifest, OpenRequest, SourceContainer};
 use mycedrive_proto::shim::{Container, ContainerState};
@@ -299,6 +302,7 @@ async fn describe(
             trees: trees.names,
             layers: trees.layers,
             tree_bytes: trees.bytes,
+            streams: streams(container),
         });
     }
     let details = &migration.details;
@@ -338,4 +342,18 @@ pub fn images(app: &Shared, id: &str) -> std::path::PathBuf {
     let mut folder = app.config.images_of(id).into_os_string();
     folder.push(".out");
     Path::new(&folder).to_owned()
+}
+
+/// What the standard streams of a container under CRIU lead to, as runc writes it into an image.
+fn streams(container: &Container) -> Vec<String> {
+    if container.engine != EngineKind::Criu.name() || !runs(container) {
+        return Vec::new();
+    }
+    let of = |number| fs::read_link(format!("/proc/{}/fd/{number}", container.pid));
+    let links: io::Result<Vec<_>> = (0..3).map(of).collect();
+    let text = |path: PathBuf| path.to_string_lossy().into_owned();
+    links.map_or_else(
+        |_| Vec::new(),
+        |links| links.into_iter().map(text).collect(),
+    )
 }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use mycedrive_connection::Route;
 use mycedrive_engine::freezer::Freezer;
 use mycedrive_handover::fault::FaultPoint;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::groups::wait_empty;
 use super::logs::{Logs, Side};
@@ -61,6 +61,30 @@ impl Migrator {
         .await?;
         info!(migration = %id, "old addresses adopted");
         hit(FaultPoint::ShimDestinationAfterAdopt).await
+    }
+
+    /// Begins to restore a container of which the image is on its way, if that helps.
+    pub(super) async fn begin_restore(
+        self: Arc<Self>,
+        id: String,
+        image_dir: PathBuf,
+        name: String,
+        streams: Vec<String>,
+    ) -> Result<()> {
+        let _step = self.pod.migration.step.lock().await;
+        if self.state().check_restore(&id)? == Check::Done {
+            return Ok(());
+        }
+        let keep = match &*self.state() {
+            Migration::Destination(to) => to.keep_connections,
+            _ => false,
+        };
+        let container = self.waiting(plain_name(&name)?)?;
+        let begun = self
+            .begin_restore_of(&id, &container, &image_dir, (keep, &streams))
+            .await?;
+        debug!(migration = %id, container = %name, begun, "restore begun before its image is here");
+        hit(FaultPoint::ShimDestinationAfterBegin).await
     }
 
     /// Restores the containers, stopped. After an error none of them exists.
@@ -230,6 +254,7 @@ impl Migrator {
     /// Kills what was restored; the containers wait again. Goes on after errors.
     async fn undo(&self, containers: &[Arc<Container>]) {
         for container in containers {
+            container.forget_restore().await;
             let pid = container.init.pid();
             let restored = container.init.state() == State::Frozen || pid != 0;
             if restored && let Err(error) = undo_one(container, pid).await {

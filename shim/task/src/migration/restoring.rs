@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use mycedrive_engine::{PodEnds, Purpose, Release, ipc_first};
+use mycedrive_engine::{Engine, EngineKind, PodEnds, Purpose, Release, ipc_first};
 use mycedrive_handover::fault::FaultPoint;
 use mycedrive_volume::attach::Want;
 use tokio::task::JoinSet;
@@ -111,25 +111,69 @@ impl Migrator {
     async fn restore_one(&self, container: &Arc<Container>, common: Common) -> Result<i32> {
         let _op = container.init.op.lock().await;
         container.init.allows(Step::Freeze)?;
-        let mounting = container.clone();
-        blocking(move || mounting.mount_rootfs()).await?;
-        volumes::attach(&self.pod, container, Want::Received).await?;
         let image = common.image_dir.join(&container.name);
-        choose_for_image(&self.pod, container, &image).await?;
+        if EngineKind::of_image(&image) != EngineKind::Criu {
+            // Against what the source has announced.
+            container.forget_restore().await;
+        }
+        if !container.has_begun_restore() {
+            self.ready(container, &image).await?;
+        }
         let engine = container.engine()?;
-        let pid = container
-            .launch(Launch::Restore(RestorePlan {
-                engine: &*engine,
-                image,
-                work: Logs::of(&common.id, Side::Destination).of_container(&container.name),
-                release: Release::Stopped,
-                purpose: Purpose::Migration,
-                connections: connections(common.keep),
-                ends: common.ends,
-                ipc_is_there: common.ipc_is_there,
-            }))
-            .await?;
+        let plan = plan_of(container, &*engine, common);
+        let pid = container.launch(Launch::Restore(plan)).await?;
         container.init.step(Step::Freeze)?;
         Ok(pid)
+    }
+
+    /// Does what a restore needs of a container before the engine begins.
+    async fn ready(&self, container: &Arc<Container>, image: &Path) -> Result<()> {
+        let mounting = container.clone();
+        blocking(move || mounting.mount_rootfs()).await?;
+        if container.volumes().is_empty() {
+            volumes::attach(&self.pod, container, Want::Received).await?;
+        }
+        choose_for_image(&self.pod, container, image).await
+    }
+
+    /// Begins to restore a container whose image is on its way, if that helps; makes it ready for a
+    /// restore in any case.
+    pub(super) async fn begin_restore_of(
+        &self,
+        id: &str,
+        container: &Arc<Container>,
+        image_dir: &Path,
+        (keep, streams): (bool, &[String]),
+    ) -> Result<bool> {
+        let _op = container.init.op.lock().await;
+        container.init.allows(Step::Freeze)?;
+        if container.has_begun_restore() {
+            return Ok(true);
+        }
+        let common = Common {
+            id: id.to_owned(),
+            image_dir: image_dir.to_owned(),
+            keep,
+            ends: None,
+            ipc_is_there: false,
+        };
+        self.ready(container, &image_dir.join(&container.name))
+            .await?;
+        let engine = container.engine()?;
+        let plan = plan_of(container, &*engine, common);
+        container.begin_restore(plan, streams).await
+    }
+}
+
+fn plan_of<'a>(container: &Container, engine: &'a dyn Engine, common: Common) -> RestorePlan<'a> {
+    RestorePlan {
+        engine,
+        image: common.image_dir.join(&container.name),
+        work: Logs::of(&common.id, Side::Destination).of_container(&container.name),
+        release: Release::Stopped,
+        purpose: Purpose::Migration,
+        connections: connections(common.keep),
+        ends: common.ends,
+        ipc_is_there: common.ipc_is_there,
     }
 }

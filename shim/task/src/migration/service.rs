@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use mycedrive_proto::shim::{
-    AbortRequest, AdoptRequest, CheckpointVolumeReply, CheckpointVolumeRequest, DescribeReply,
-    DescribeRequest, DiscardRequest, Done, DropRouteRequest, DumpReply, DumpRequest, FreezeReply,
-    FreezeRequest, MigrationRequest, PreflightReply, PreflightRequest, RestoreReply,
-    RestoreRequest, ResumeReply,
+    AbortRequest, AdoptRequest, BeginRestoreRequest, CheckpointVolumeReply,
+    CheckpointVolumeRequest, DescribeReply, DescribeRequest, DiscardRequest, Done,
+    DropRouteRequest, DumpReply, DumpRequest, FreezeReply, FreezeRequest, MigrationRequest,
+    PreflightReply, PreflightRequest, RestoreReply, RestoreRequest, ResumeReply,
 };
 use mycedrive_proto::shim_ttrpc::{self, create_pod};
 use ttrpc::asynchronous::TtrpcContext;
@@ -133,6 +133,21 @@ impl shim_ttrpc::Pod for Service {
             .clone()
             .adopt(request.migration_id, routes, request.keep_connections);
         to_the_end(adopt).await?;
+        Ok(Done::default())
+    }
+
+    async fn begin_restore(
+        &self,
+        _context: &TtrpcContext,
+        request: BeginRestoreRequest,
+    ) -> ttrpc::Result<Done> {
+        let begin = self.0.clone().begin_restore(
+            request.migration_id,
+            request.image_dir.into(),
+            request.container,
+            request.streams,
+        );
+        to_the_end(begin).await?;
         Ok(Done::default())
     }
 

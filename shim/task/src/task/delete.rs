@@ -39,6 +39,7 @@ async fn delete_init(pod: &Arc<Pod>, container: &Arc<Container>) -> Result<Delet
     container.init.allows(Step::Delete)?;
     let pid = container.reported_pid();
     let unused = container.init.state() == State::Created;
+    container.forget_restore().await;
     let streams = container.init.take_streams();
     let drained = async {
         if let Some(streams) = streams {

@@ -72,6 +72,8 @@ pub fn send_images<W: Write>(
     out.put(&Frame::ImagesBegin {
         id: ImageSet::Whole { base }.to_string().as_bytes(),
     })?;
+    // That all before it has come is news to the receiver.
+    out.flush()?;
     let mut sending = Sending {
         root,
         out,
