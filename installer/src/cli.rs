@@ -1,5 +1,6 @@
 //! The command line: options, and what is printed.
 
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -14,6 +15,13 @@ use crate::root::Root;
 use crate::status::{self, State};
 use crate::transaction::{self, NoFaults};
 use crate::{image, service, uninstall};
+
+/// Prints a line. A reader that went away (`| head`) is no failure of what was done.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        let _ = writeln!(io::stdout().lock(), $($text)*);
+    }};
+}
 
 /// Puts MyceDrive on a node or into a node image, and takes it off again.
 ///
@@ -182,9 +190,9 @@ pub fn run(cli: &Cli) -> Result<ExitCode> {
             let root = Root::open(&tree.root)?;
             let _lock = root.lock()?;
             if transaction::recover(&root)? {
-                println!("put back what an unfinished run had changed");
+                say!("put back what an unfinished run had changed");
             } else {
-                println!("nothing to put back");
+                say!("nothing to put back");
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -214,12 +222,12 @@ fn install(args: &Install) -> Result<ExitCode> {
     let options = args.what.options()?;
     let outcome = install::install(&root, &options, &mut NoFaults)?;
     if outcome.recovered {
-        println!("an earlier run was cut off; its changes were put back first");
+        say!("an earlier run was cut off; its changes were put back first");
     }
     show(&outcome);
     let mut commands = Vec::new();
     if outcome.changed.is_empty() {
-        println!("nothing to do: everything is as it should be");
+        say!("nothing to do: everything is as it should be");
     } else {
         commands = service::commands(&root, &outcome.distributions, outcome.runtime_changed, true);
         finish(&root, args.restart, &commands)?;
@@ -255,10 +263,10 @@ impl What {
 
 fn show(outcome: &install::Outcome) {
     for path in &outcome.changed {
-        println!("installed {path}");
+        say!("installed {path}");
     }
     for note in &outcome.notes {
-        println!("note: {note}");
+        say!("note: {note}");
     }
 }
 
@@ -274,7 +282,7 @@ fn make_image(args: &Image) -> Result<ExitCode> {
     };
     let made = image::make(&tree, &args.output, &args.what.options()?)?;
     show(&made.outcome);
-    println!("{}: {}", args.output.display(), size(made.bytes));
+    say!("{}: {}", args.output.display(), size(made.bytes));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -307,9 +315,9 @@ fn finish(root: &Root, restart: bool, commands: &[String]) -> Result<()> {
         return service::run(root, commands);
     }
     if root.is_live() {
-        println!("nothing was restarted; to make it count, run:");
+        say!("nothing was restarted; to make it count, run:");
         for command in commands {
-            println!("  {command}");
+            say!("  {command}");
         }
     }
     Ok(())
@@ -320,14 +328,14 @@ fn remove(args: &Uninstall) -> Result<ExitCode> {
     check_restart(&root, args.restart)?;
     let outcome = uninstall::uninstall(&root, args.force, &mut NoFaults)?;
     if !outcome.installed {
-        println!("nothing to do: nothing is installed");
+        say!("nothing to do: nothing is installed");
         return Ok(ExitCode::SUCCESS);
     }
     for path in &outcome.restored {
-        println!("restored {path}");
+        say!("restored {path}");
     }
     for note in &outcome.notes {
-        println!("note: {note}");
+        say!("note: {note}");
     }
     let distributions = crate::containerd::detect(&root);
     let mut commands = vec!["systemctl stop mycedrive.service".to_owned()];
@@ -357,11 +365,11 @@ fn show_status(args: &Look) -> Result<ExitCode> {
     let root = Root::open(&args.tree.root)?;
     let status = status::status(&root)?;
     if args.json {
-        println!("{}", json(&status));
+        say!("{}", json(&status));
     } else if !args.quiet {
         match &status.version {
-            Some(version) => println!("installed by version {version}"),
-            None => println!("not installed"),
+            Some(version) => say!("installed by version {version}"),
+            None => say!("not installed"),
         }
         for item in &status.items {
             let state = match item.state {
@@ -369,12 +377,12 @@ fn show_status(args: &Look) -> Result<ExitCode> {
                 State::Changed => "changed since",
                 State::Missing => "MISSING",
             };
-            println!("{state:13} {:>10} {}", item.bytes, item.path);
+            say!("{state:13} {:>10} {}", item.bytes, item.path);
         }
-        println!("{} installed", size(status.bytes()));
+        say!("{} installed", size(status.bytes()));
         match status.handler_in.as_slice() {
-            [] => println!("no containerd configuration defines the handler"),
-            files => println!("handler `mycedrive` in {}", files.join(", ")),
+            [] => say!("no containerd configuration defines the handler"),
+            files => say!("handler `mycedrive` in {}", files.join(", ")),
         }
     }
     Ok(code(status.complete()))
@@ -384,7 +392,7 @@ fn show_doctor(args: &Look) -> Result<ExitCode> {
     let root = Root::open(&args.tree.root)?;
     let findings = doctor::examine(&root)?;
     if args.json {
-        println!("{}", json(&findings));
+        say!("{}", json(&findings));
     } else if !args.quiet {
         for finding in &findings {
             let level = match finding.level {
@@ -392,9 +400,9 @@ fn show_doctor(args: &Look) -> Result<ExitCode> {
                 Level::Warning => "warning",
                 Level::Error => "ERROR",
             };
-            println!("{level:8} {:13} {}", finding.what, finding.found);
+            say!("{level:8} {:13} {}", finding.what, finding.found);
             if !finding.advice.is_empty() {
-                println!("{:22} {}", "", finding.advice);
+                say!("{:22} {}", "", finding.advice);
             }
         }
     }

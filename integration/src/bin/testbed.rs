@@ -1,5 +1,6 @@
 //! `cargo testbed`: nodes on this machine, for a person.
 
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -9,6 +10,13 @@ use clap::{Parser, Subcommand};
 use mycedrive_integration::{
     Containerd, Images, Node, NodeKind, Pod, Testbed, TestbedOptions, build_binaries, init,
 };
+
+/// Prints a line. A reader that went away (`| grep -q`) is no failure.
+macro_rules! say {
+    ($($text:tt)*) => {{
+        let _ = writeln!(io::stdout().lock(), $($text)*);
+    }};
+}
 
 /// Nodes on this machine: each with its own containerd, pod network and node daemon.
 #[derive(Parser)]
@@ -206,9 +214,7 @@ fn run(arguments: Arguments) -> Result<ExitCode> {
                 match Testbed::open(&name) {
                     Ok(testbed) => show(&testbed),
                     Err(_) => {
-                        println!(
-                            "{name}: remains; `cargo testbed --name {name} down` removes them"
-                        );
+                        say!("{name}: remains; `cargo testbed --name {name} down` removes them");
                     }
                 }
             }
@@ -257,7 +263,7 @@ fn build(release: bool) {
 }
 
 fn show(testbed: &Testbed) {
-    println!("{}:", testbed.name());
+    say!("{}:", testbed.name());
     for node in testbed.nodes() {
         let state = match (node.alive(), node.kind()) {
             (false, _) => "dead".to_owned(),
@@ -277,7 +283,7 @@ fn show(testbed: &Testbed) {
                 .collect::<Vec<_>>()
                 .join(", "),
         };
-        println!(
+        say!(
             "  {:<8} {:<12} {:<10} pid {:<8} {state}",
             node.name(),
             node.address(),
@@ -291,7 +297,7 @@ fn logs(node: &Node, service: Option<&str>) {
     for service in service.map_or(vec!["init", "containerd", "mycedrive"], |service| {
         vec![service]
     }) {
-        println!("==> {service} <==\n{}", node.log(service));
+        say!("==> {service} <==\n{}", node.log(service));
     }
 }
 
@@ -322,14 +328,14 @@ fn cri(testbed: &Testbed, node: &Node, action: CriAction) -> Result<ExitCode> {
                 pod = pod.migrate_from(&testbed.node(&from)?.address());
             }
             let running = node.run_pod(&pod)?;
-            println!(
+            say!(
                 "sandbox {}\naddress {} {}",
                 running.sandbox,
                 running.ip,
                 running.more_ips.join(" ")
             );
             for (name, id) in &running.containers {
-                println!("container {name} {id}");
+                say!("container {name} {id}");
             }
         }
         CriAction::Ps => list(node)?,
@@ -362,9 +368,12 @@ fn list(node: &Node) -> Result<()> {
         } else {
             "not ready"
         };
-        println!(
+        say!(
             "{}/{} {} {} {state}",
-            metadata.namespace, metadata.name, sandbox.id, sandbox.runtime_handler
+            metadata.namespace,
+            metadata.name,
+            sandbox.id,
+            sandbox.runtime_handler
         );
         for container in containers
             .iter()
@@ -376,9 +385,11 @@ fn list(node: &Node) -> Result<()> {
                 .trim_start_matches("CONTAINER_")
                 .to_lowercase();
             let metadata = container.metadata.clone().unwrap_or_default();
-            println!(
+            say!(
                 "  {} {} attempt {} {state}",
-                metadata.name, container.id, metadata.attempt
+                metadata.name,
+                container.id,
+                metadata.attempt
             );
         }
     }

@@ -229,7 +229,7 @@ impl Task {
                 begin.begin().await;
             }
         };
-        let both = async { tokio::join!(received, beginning).0 };
+        let both = Box::pin(async { tokio::join!(received, beginning).0 });
         let (_, ended) = timeout(limit, both).await.map_err(|_| {
             let seconds = limit.as_secs();
             Error::Failed(format!("the final round took more than {seconds} s"))
