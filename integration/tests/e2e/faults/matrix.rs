@@ -56,7 +56,16 @@ fn of_engine(group: &str, engine: Engine) -> Vec<Scenario> {
             move |testbed| kill_at(testbed, engine, *point),
         )
     };
-    FaultPoint::ALL.iter().map(one).collect()
+    points(engine).map(one).collect()
+}
+
+/// The points that a migration can pass.
+pub fn points(engine: Engine) -> impl Iterator<Item = &'static FaultPoint> {
+    let passed = move |point: &&FaultPoint| {
+        // Only of CRIU.
+        **point != FaultPoint::ShimDestinationAfterBegin || engine == Engine::Criu
+    };
+    FaultPoint::ALL.iter().filter(passed)
 }
 
 /// What carries the pod.

@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Result, ensure};
 use mycedrive_handover::fault::FaultPoint;
 
-use super::matrix::{Engine, SHIMS, of_shim};
+use super::matrix::{Engine, SHIMS, of_shim, points};
 use super::outcome::Outcome;
 
 type Outcomes = BTreeMap<&'static str, Outcome>;
@@ -38,7 +38,7 @@ pub fn enter(engine: Engine, point: FaultPoint, outcome: Outcome) -> Result<()> 
     let mut outcomes = OUTCOMES.lock().unwrap_or_else(PoisonError::into_inner);
     let all = outcomes.entry(engine).or_default();
     all.insert(point.name(), outcome);
-    if all.len() < FaultPoint::ALL.len() || std::env::var_os(SHIMS).is_none() {
+    if all.len() < points(engine).count() || std::env::var_os(SHIMS).is_none() {
         return Ok(());
     }
     let file = document(engine);
@@ -74,10 +74,7 @@ fn text(engine: Engine, all: &Outcomes) -> String {
         ("The pod's shim dies", true),
     ] {
         let _ = write!(text, "\n## {title}\n\n| point | outcome |\n| --- | --- |\n");
-        for point in FaultPoint::ALL
-            .iter()
-            .filter(|point| of_shim(**point) == shim)
-        {
+        for point in points(engine).filter(|point| of_shim(**point) == shim) {
             if let Some(outcome) = all.get(point.name()) {
                 let _ = writeln!(text, "| `{}` | {outcome} |", point.name());
             }
@@ -90,7 +87,7 @@ fn text(engine: Engine, all: &Outcomes) -> String {
 pub fn check_document(engine: Engine) -> Result<()> {
     let file = document(engine);
     let text = std::fs::read_to_string(&file).with_context(|| file.display().to_string())?;
-    for point in FaultPoint::ALL {
+    for point in points(engine) {
         ensure!(
             text.contains(&format!("`{}`", point.name())),
             "{} lacks {}: run {SHIMS}=1 cargo test --test e2e -- {}",

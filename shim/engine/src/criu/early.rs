@@ -159,9 +159,12 @@ impl Early {
             gate,
             ..
         } = self;
-        while unread(&reader) && started.ended().is_none() {
-            sleep(LOOK).await;
-        }
+        let reading = async {
+            while unread(&reader) && started.ended().is_none() {
+                sleep(LOOK).await;
+            }
+        };
+        let _ = timeout(runtime::LIMIT, reading).await;
         // CRIU reads to the end.
         drop(writer);
         let ended = timeout(runtime::LIMIT, exit.wait_for(Option::is_some)).await;
