@@ -103,7 +103,7 @@ fn freeze_fails(testbed: &Testbed) -> Result<()> {
 }
 
 const RESTORE: &str = "^criu: restore";
-/// The source has dumped, and nothing of the image but that it comes is on its way.
+/// The source has dumped, and does not know it yet: the image is not whole at the destination.
 const DUMPED: FaultPoint = FaultPoint::ShimSourceAfterDump;
 
 fn restore_waits(node: &Node) -> Result<()> {
