@@ -23,6 +23,7 @@ pub fn all() -> Vec<Scenario> {
         Scenario::new("faults::waiting::freeze_fails", freeze_fails),
         Scenario::new("faults::waiting::restore", restore),
         Scenario::new("faults::waiting::restore_is_killed", restore_is_killed),
+        Scenario::new("faults::waiting::restores_runtime", restores_runtime),
         Scenario::new("faults::waiting::restores_shim", restores_shim),
         Scenario::new("faults::waiting::image_does_not_come", image_does_not_come),
     ]
@@ -146,6 +147,21 @@ fn restore_is_killed(testbed: &Testbed) -> Result<()> {
         before.b.sh(&format!("pkill -KILL -f '{RESTORE}'"))?;
         let runtime = || Ok(before.b.sh("pgrep -f '^[^ ]*runc .* restore '").is_err());
         expect::soon("the end of the runtime", 5, runtime)
+    })?
+    .ok();
+    let outcome = settled(testbed, &before, arrived.as_ref())?;
+    expect::equal("completed", outcome, Outcome::Completed)?;
+    restore_is_gone(before.b)?;
+    end_client(before.client, true)
+}
+
+/// What it had mounted is not looked into when it is cleaned up.
+fn restores_runtime(testbed: &Testbed) -> Result<()> {
+    let before = moment::before(testbed)?;
+    let arrived = moment::at(&before, before.a, DUMPED, ONCE, || {
+        restore_waits(before.b)?;
+        before.b.sh("pkill -KILL -f '^[^ ]*runc .* restore '")?;
+        Ok(())
     })?
     .ok();
     let outcome = settled(testbed, &before, arrived.as_ref())?;

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::mount::{MntFlags, umount2};
+
 use crate::{EngineError, Runner, Target};
 
 /// Longest checkpoint or restore. Memory of hundreds of gigabytes still fits.
@@ -80,8 +83,18 @@ pub(crate) fn private_directory(path: &Path) -> Result<(), EngineError> {
         .map_err(EngineError::io("create", path))
 }
 
-/// Removes what the runtime knows of a container whose restore failed.
+/// Where runc mounts a container's root file system for CRIU, below its own folder of the container.
+const CRIU_ROOT: &str = "criu-root";
+
+/// Removes what the runtime knows of a container whose restore failed. A runtime that was killed has
+/// left a mount there: without it the folder can be removed, and nothing is removed through it.
 pub(crate) async fn forget(runner: &dyn Runner, target: &Target, work: &Path) {
+    let mount = target.runtime.root.join(&target.id).join(CRIU_ROOT);
+    match umount2(&mount, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+        Ok(()) => tracing::info!(mount = %mount.display(), "the runtime had left a mount"),
+        Err(Errno::EINVAL | Errno::ENOENT) => {}
+        Err(error) => tracing::warn!(mount = %mount.display(), %error, "a mount stays"),
+    }
     let mut command = command(target, &work.join("delete.log"), "delete");
     command.arg("--force").arg(&target.id);
     if let Err(error) = runner.run(command, LIMIT).await {
