@@ -33,6 +33,7 @@ use serde_json::Value;
 pub use criu::dump_runs;
 pub use criu::ends::PodEnds;
 pub use criu::ipc::first as ipc_first;
+pub use criu::tar_if_called;
 pub use error::EngineError;
 pub use runner::{Runner, StandardRunner};
 

@@ -32,6 +32,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 fn main() -> ExitCode {
+    // By CRIU.
+    if let Some(code) = mycedrive_engine::tar_if_called() {
+        return code;
+    }
     // One thread: the shim waits for others nearly all of its time, and its memory counts once
     // per pod.
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -6,7 +6,7 @@ use std::process::Command;
 use super::config::{self, Config};
 use super::gate::Waiting;
 use super::plugins::{self, Plugins};
-use super::{ends, ipc, log, network, obstacles, preload, runtime, stopped};
+use super::{ends, ipc, log, network, obstacles, preload, runtime, stopped, tar};
 use crate::freezer::Freezer;
 use crate::{Checkpoint, EngineError, Purpose, Runner, spec};
 
@@ -114,6 +114,7 @@ fn command(checkpoint: &Checkpoint, log: &Path) -> Result<Command, EngineError> 
     let target = &checkpoint.target;
     let mut command = runtime::command(target, log, "checkpoint");
     preload::add(&mut command);
+    tar::offer(&mut command, &target.bundle);
     runtime::shared_flags(
         &mut command,
         target,

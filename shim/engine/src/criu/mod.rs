@@ -29,9 +29,11 @@ pub(crate) mod restore;
 mod running;
 pub(crate) mod runtime;
 mod stopped;
+mod tar;
 mod version;
 
 pub use running::dump_runs;
+pub use tar::run_if_called as tar_if_called;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

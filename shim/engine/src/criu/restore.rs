@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::config::{self, Config};
 use super::early::{Early, Gate};
 use super::plugins::{self, Plugins};
-use super::{descriptors, log, network, runtime, stopped};
+use super::{descriptors, log, network, runtime, stopped, tar};
 use crate::freezer::{self, Freezer};
 use crate::limits::{Limits, mounts};
 use crate::process::Status;
@@ -181,6 +181,7 @@ const LOG: &str = "restore.log";
 fn command(restore: &Restore, image_dir: &Path, log: &Path) -> Command {
     let target = &restore.target;
     let mut command = runtime::command(target, log, "restore");
+    tar::offer(&mut command, &target.bundle);
     runtime::shared_flags(&mut command, target, image_dir, &restore.work_dir);
     command.arg("--detach").arg("--bundle").arg(&target.bundle);
     command.arg("--pid-file").arg(&restore.pid_file);
