@@ -4,6 +4,7 @@
 mod choice;
 mod limit;
 mod paused;
+mod tmpfs;
 
 use anyhow::{Result, ensure};
 use mycedrive_integration::workload::redis;
@@ -32,10 +33,11 @@ type Body = fn(&Node, &str) -> Result<()>;
 pub fn all() -> Vec<Scenario> {
     let both = &["criu", "dmtcp"][..];
     let dmtcp = &["dmtcp"][..];
-    let bodies: [(&str, Body, &[&'static str]); 14] = [
+    let bodies: [(&str, Body, &[&'static str]); 15] = [
         ("paused", paused::goes_on, both),
         ("exit", exit_after_checkpoint, both),
         ("files", paused::of_one_moment, both),
+        ("tmpfs", tmpfs::comes_back, &["criu"]),
         // After CRIU's restore of a task without a network the loopback interface is down, and
         // what is not root it dumps only with CAP_SYS_RESOURCE: see `migration` for CRIU.
         ("redis", redis_goes_on, dmtcp),
