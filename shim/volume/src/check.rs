@@ -163,7 +163,7 @@ fn flags(file: &File) -> nix::Result<Flags> {
 }
 
 /// The quota project that everything that is made in the volume gets.
-fn inherited_project(volume: &Path) -> Result<Option<u32>> {
+pub(crate) fn inherited_project(volume: &Path) -> Result<Option<u32>> {
     let opened = File::open(volume).map_err(Error::io("open", volume))?;
     // A file system without projects does not know the question.
     let found = flags(&opened).ok();

@@ -11,6 +11,7 @@ use crate::init::{attributes, attributes_of_layer, put, remove};
 use crate::layout::{FOLDER, Found, Layout, Phase, State, make_dir, recover, sync};
 use crate::merge::merge;
 use crate::redirect::Redirects;
+use crate::room;
 
 /// More sealed layers than this are merged into the base. OverlayFS takes 500; each one costs at
 /// every lookup.
@@ -35,6 +36,7 @@ pub fn end(volume: &Path, steps: Steps<'_>) -> Result<()> {
         // Nothing of this node's is in it.
         Found::Stack(state) if state.phase == Phase::Receive => crate::receive::discard(volume),
         Found::Stack(state) => {
+            room::give_back(&layout)?;
             let state = state.to(Phase::Fold {
                 staged: false,
                 all: true,
@@ -169,19 +171,21 @@ pub fn create_checkpoint(volume: &Path, steps: Steps<'_>) -> Result<u32> {
         let reason = "layers arrive from another node; there is nothing to seal yet";
         return Err(Error::state(volume, reason));
     }
-    while state.count() >= MAX_SEALED {
-        let fold = Phase::Fold {
-            staged: false,
-            all: false,
-        };
-        layout.save(state.to(fold))?;
+    room::with(&layout, || {
+        while state.count() >= MAX_SEALED {
+            let fold = Phase::Fold {
+                staged: false,
+                all: false,
+            };
+            layout.save(state.to(fold))?;
+            steps();
+            resume(&layout, state.to(fold), steps)?;
+            state.first += 1;
+        }
+        layout.save(state.to(Phase::Seal))?;
         steps();
-        resume(&layout, state.to(fold), steps)?;
-        state.first += 1;
-    }
-    layout.save(state.to(Phase::Seal))?;
-    steps();
-    seal(&layout, state, steps)?;
+        seal(&layout, state, steps)
+    })?;
     Ok(state.sealed + 1)
 }
 

@@ -33,6 +33,15 @@ pub enum Error {
         /// What it is, and what it would have to be.
         reason: String,
     },
+    /// The volume's project has no room for what the stack itself needs.
+    #[error("volume {}: its quota project is used up, or nearly: a stack needs {} KiB itself: {source}", volume.display(), crate::room::KEPT >> 10)]
+    Room {
+        /// The volume.
+        volume: PathBuf,
+        /// The kernel's answer.
+        #[source]
+        source: io::Error,
+    },
     /// A tree could not be walked or copied.
     #[error("volume {}: {source}", volume.display())]
     Tree {

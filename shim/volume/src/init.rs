@@ -10,6 +10,7 @@ use crate::Steps;
 use crate::entries::{Tree, is_mark};
 use crate::error::{Error, Result};
 use crate::layout::{FOLDER, Found, Layout, Phase, State, make_dir, sync};
+use crate::room;
 
 /// Makes a stack of a plain volume: its content becomes the base. Everything that holds the
 /// directory itself (a bind mount, a quota) goes on holding it.
@@ -31,7 +32,17 @@ pub fn init(volume: &Path, steps: Steps<'_>) -> Result<()> {
         make_dir(&layout.part(name))?;
         steps();
     }
-    let (from, to) = (Tree::open(volume)?, Tree::open(&layout.part("base"))?);
+    room::keep(&layout)?;
+    steps();
+    room::with(&layout, || fill(&layout, &attributes, steps))
+}
+
+/// The content becomes the base.
+fn fill(layout: &Layout, attributes: &Attributes, steps: Steps<'_>) -> Result<()> {
+    let (from, to) = (
+        Tree::open(&layout.volume)?,
+        Tree::open(&layout.part("base"))?,
+    );
     for entry in from.list(b"")? {
         if entry.path != FOLDER.as_bytes() {
             from.rename(&entry.path, &to, &entry.path)?;
@@ -39,11 +50,11 @@ pub fn init(volume: &Path, steps: Steps<'_>) -> Result<()> {
         }
     }
     for name in ["base", "upper"] {
-        put(&layout.part(name), &attributes)?;
+        put(&layout.part(name), attributes)?;
         steps();
     }
     sync(&layout.part("base"))?;
-    sync(volume)?;
+    sync(&layout.volume)?;
     layout.save(State::new(Phase::Stack, 0))?;
     steps();
     Ok(())

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::{Steps, end, init, receive};
+use crate::{Steps, end, init, receive, room};
 
 /// The folder in the volume's directory that holds the stack.
 pub const FOLDER: &str = ".mycedrive-stack";
@@ -233,13 +233,16 @@ pub fn recover(volume: &Path, steps: Steps<'_>) -> Result<Found> {
     let Found::Stack(state) = found else {
         return Ok(found);
     };
-    match state.phase {
-        Phase::Stack | Phase::Receive => return Ok(found),
-        Phase::Init => init::undo(&layout, steps)?,
-        Phase::Commit => receive::commit(volume, steps)?,
-        Phase::Seal => end::seal(&layout, state, steps)?,
-        Phase::Fold { .. } | Phase::Out => end::resume(&layout, state, steps)?,
+    if matches!(state.phase, Phase::Stack | Phase::Receive) {
+        return Ok(found);
     }
+    room::with(&layout, || match state.phase {
+        Phase::Stack | Phase::Receive => Ok(()),
+        Phase::Init => init::undo(&layout, steps),
+        Phase::Commit => receive::commit(volume, steps),
+        Phase::Seal => end::seal(&layout, state, steps),
+        Phase::Fold { .. } | Phase::Out => end::resume(&layout, state, steps),
+    })?;
     layout.load()
 }
 

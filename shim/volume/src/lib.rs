@@ -42,6 +42,7 @@ mod merge;
 mod mount;
 pub mod receive;
 mod redirect;
+mod room;
 
 pub use check::{Reason, check};
 pub use end::{create_checkpoint, end};

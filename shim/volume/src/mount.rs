@@ -14,6 +14,7 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 
 use crate::error::{Error, Result};
 use crate::layout::{Found, Layout, Phase, State, make_dir, name_of};
+use crate::room;
 
 /// `redirect_dir`: directories of the base can be renamed, as everywhere else. `index` is off:
 /// the check at init sees to it that the base has no hard links, the one thing that it is for.
@@ -33,8 +34,15 @@ pub fn mount(volume: &Path, target: &Path) -> Result<()> {
             ));
         }
     };
-    make_dir(&layout.part("work"))?;
-    let flags = restrictions(volume)?;
+    // OverlayFS makes directories of its own when it mounts.
+    room::with(&layout, || {
+        make_dir(&layout.part("work"))?;
+        overlay(&layout, state, target)
+    })
+}
+
+fn overlay(layout: &Layout, state: State, target: &Path) -> Result<()> {
+    let flags = restrictions(&layout.volume)?;
     let options = options(state);
     let folder = layout.folder.clone();
     let fail = Error::io("mount the stack at", target);
@@ -55,7 +63,16 @@ pub fn mount(volume: &Path, target: &Path) -> Result<()> {
         });
         work.join().unwrap_or(Err(Errno::EIO))
     });
-    mounted.map_err(fail)
+    mounted.map_err(fail)?;
+    // What is left when there was no room for OverlayFS's directories.
+    let got = statvfs(target).map_err(Error::io("look at", target))?;
+    if !got.flags().contains(FsFlags::ST_RDONLY) {
+        return Ok(());
+    }
+    let flags = MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW;
+    umount2(target, flags).map_err(Error::io("unmount", target))?;
+    let reason = "its stack can only be mounted read-only: its disk or quota may be used up";
+    Err(Error::state(&layout.volume, reason))
 }
 
 fn options(state: State) -> String {

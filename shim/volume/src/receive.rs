@@ -9,6 +9,7 @@ use crate::entries::Tree;
 use crate::error::{Error, Result};
 use crate::init::{attributes, attributes_of_layer, put, remove};
 use crate::layout::{FOLDER, Found, Layout, Phase, State, make_dir, recover, sync};
+use crate::room;
 
 /// Most layers that another node may send, the base counted.
 pub const MAX_LAYERS: u32 = 64;
@@ -42,11 +43,17 @@ pub fn begin(volume: &Path, layers: u32) -> Result<Vec<PathBuf>> {
     }
     let mut all = vec![layout.part("base")];
     all.extend((1..=sealed).map(|number| layout.layer(number, wanted)));
-    for layer in &all {
-        make_dir(layer)?;
+    if let Err(error) = room::keep(&layout) {
+        discard(volume)?;
+        return Err(error);
     }
-    // The other node may have merged layers into its base.
-    escaped(&layout)?;
+    room::with(&layout, || {
+        for layer in &all {
+            make_dir(layer)?;
+        }
+        // The other node may have merged layers into its base.
+        escaped(&layout)
+    })?;
     Ok(all)
 }
 
@@ -64,10 +71,14 @@ pub fn commit(volume: &Path, steps: Steps<'_>) -> Result<()> {
         Found::Stack(state) if matches!(state.phase, Phase::Receive | Phase::Commit) => state,
         _ => return Err(Error::state(volume, "no layers were received")),
     };
+    room::with(&layout, || replace(&layout, state, steps))
+}
+
+fn replace(layout: &Layout, state: State, steps: Steps<'_>) -> Result<()> {
     steps();
     layout.save(state.to(Phase::Commit))?;
     steps();
-    let plain = Tree::open(volume)?;
+    let plain = Tree::open(&layout.volume)?;
     for entry in plain.list(b"")? {
         if entry.path != FOLDER.as_bytes() {
             plain.remove(&entry.path)?;
