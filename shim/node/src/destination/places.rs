@@ -16,7 +16,8 @@ use mycedrive_proto::shim::Container;
 use mycedrive_transfer::access::copy_tree;
 use mycedrive_transfer::{Budget, FrameReader, Section, TreeReceiver, Written};
 use mycedrive_volume::attach::Attachments;
-use mycedrive_volume::{receive, undisturbed};
+use mycedrive_volume::layout::{FOLDER, Phase};
+use mycedrive_volume::{Found, find, receive, undisturbed};
 
 use super::early::Early;
 use super::meeting::Arrival;
@@ -114,7 +115,7 @@ impl Places {
                 if ids.iter().all(|id| self.paths.contains_key(id)) && volume.exists() {
                     continue;
                 }
-                room(&volume, bytes)?;
+                room(&volume, bytes, layers)?;
                 self.volume(&ids, &volume, layers)?;
             }
         }
@@ -334,12 +335,11 @@ impl Places {
     }
 }
 
-/// Before anything of a volume is sent: its disk can hold it. What an earlier attempt left there
-/// counts as free.
-fn room(volume: &Path, bytes: u64) -> Result<()> {
+/// Before anything of a volume is sent: its disk, or its quota, can hold it.
+fn room(volume: &Path, bytes: u64, layers: u32) -> Result<()> {
     let needed = bytes + bytes / 16 + 16 * MIB;
     let free = machine::free_space(volume)?;
-    if free >= needed || free + machine::tree_size(volume) >= needed {
+    if free >= needed || free + written_over(volume, layers) >= needed {
         return Ok(());
     }
     let obstacle = Obstacle::Space {
@@ -348,6 +348,20 @@ fn room(volume: &Path, bytes: u64) -> Result<()> {
         place: format!("for the volume {}", volume.display()),
     };
     Err(Error::Refused(obstacle.to_string()))
+}
+
+/// Bytes of a volume that give way to what arrives: a directory's content, and layers that an
+/// earlier attempt left. What is beside layers stays until all of them are here.
+fn written_over(volume: &Path, layers: u32) -> u64 {
+    if layers == 0 {
+        return machine::tree_size(volume);
+    }
+    match find(volume) {
+        Ok(Found::Stack(state)) if state.phase == Phase::Receive => {
+            machine::tree_size(&volume.join(FOLDER))
+        }
+        _ => 0,
+    }
 }
 
 #[allow(clippy::needless_pass_by_value)]
