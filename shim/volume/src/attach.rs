@@ -85,8 +85,18 @@ impl Attachments {
     /// Mounts a volume's stack for `user`, or says why it is to be mounted plainly. What a crash
     /// left of the volume is put right first.
     pub fn attach(&self, volume: &Path, user: &User, want: Want) -> Result<Attached> {
-        let place = self.place(volume)?;
-        let _lock = place.lock()?;
+        let locked = self.place(volume).and_then(|place| {
+            let lock = place.lock()?;
+            Ok((place, lock))
+        });
+        let (place, _lock) = match locked {
+            Ok(locked) => locked,
+            // SELinux, say, keeps this program from its folders: a container can do without.
+            Err(error) if want == Want::Stack && find(volume)? == Found::Plain => {
+                return Ok(Attached::Plain(error.to_string()));
+            }
+            Err(error) => return Err(error),
+        };
         let target = place.target();
         if !is_mounted(&target) {
             if let Some(reason) = place.prepare(want)? {

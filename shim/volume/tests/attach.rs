@@ -106,6 +106,27 @@ impl Drop for Elsewhere {
     }
 }
 
+/// A container starts all the same; one whose volume is a stack already does not.
+#[test]
+fn without_a_place_for_stacks_a_volume_stays_plain() {
+    let Some(node) = Node::new() else { return };
+    fs::write(node.folder.path().join("file"), "").unwrap();
+    let none = Attachments::new(
+        &node.folder.path().join("records"),
+        &node.folder.path().join("file/mounts"),
+    );
+    fs::write(node.volume.join("kept"), "x").unwrap();
+    match none.attach(&node.volume, &user("one"), Want::Stack) {
+        Ok(Attached::Plain(reason)) => assert!(reason.contains("file/mounts"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(find(&node.volume).unwrap(), Found::Plain);
+    node.stack("one");
+    let again = none.attach(&node.volume, &user("two"), Want::Stack);
+    assert!(again.is_err(), "{again:?}");
+    assert!(node.all.detach(&node.volume, &user("one")).unwrap());
+}
+
 #[test]
 fn a_copy_of_the_mounts_does_not_hold_a_stack() {
     let Some(node) = Node::new() else { return };
