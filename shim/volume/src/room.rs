@@ -7,9 +7,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FallocateFlags, fallocate};
+use nix::sys::statvfs::fstatvfs;
 
 use crate::check::inherited_project;
 use crate::error::{Error, Result};
@@ -17,6 +19,8 @@ use crate::layout::Layout;
 
 /// What is kept.
 pub(crate) const KEPT: i64 = 1 << 20;
+/// `QCMD(Q_GETQUOTA, PRJQUOTA)`, linux/quota.h.
+const GET: u32 = (0x0080_0007 << 8) | 2;
 /// Less is kept, by steps of this size, when the work itself needed some of it.
 const STEP: usize = 64 << 10;
 
@@ -24,10 +28,11 @@ fn file(layout: &Layout) -> PathBuf {
     layout.part("room")
 }
 
-/// Takes the room, if the volume is in a project. Fails when there is no such room.
+/// Takes the room, if the volume is in a project that can be used up. Fails when there is no such
+/// room.
 pub(crate) fn keep(layout: &Layout) -> Result<()> {
     let project = inherited_project(&layout.volume)?.unwrap_or(0);
-    if project == 0 {
+    if project == 0 || !is_limited(&layout.volume, project) {
         return Ok(());
     }
     let path = file(layout);
@@ -41,6 +46,34 @@ pub(crate) fn keep(layout: &Layout) -> Result<()> {
         volume: layout.volume.clone(),
         source,
     })
+}
+
+/// Whether a project has less than its disk. Kubelet gives projects to volumes only to measure them,
+/// with a limit that nobody reaches; room that is kept would be counted there for nothing.
+fn is_limited(volume: &Path, project: u32) -> bool {
+    let Ok(opened) = File::open(volume) else {
+        return false;
+    };
+    // SAFETY: a struct of plain numbers.
+    let mut found: libc::dqblk = unsafe { std::mem::zeroed() };
+    // SAFETY: quotactl_fd(2) with a descriptor that is open writes one such struct.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_quotactl_fd,
+            opened.as_raw_fd(),
+            GET,
+            project,
+            &raw mut found,
+        )
+    };
+    // In KiB; 0: none.
+    let limit = found.dqb_bhardlimit.saturating_mul(1024);
+    let Ok(disk) = fstatvfs(&opened) else {
+        return false;
+    };
+    // The project's limit, if that is less, in whole blocks.
+    let size = disk.blocks() * disk.fragment_size();
+    answer == 0 && limit > 0 && limit <= size + disk.fragment_size()
 }
 
 /// Gives the room back until the volume is a directory again.

@@ -79,6 +79,7 @@ fn used_up(disk: &Disk) -> (Place, Snapshot) {
     fs::create_dir(place.volume.join("many")).unwrap();
     many(&place.volume.join("many"), 0, 500);
     open_to_all(&place.volume);
+    disk.limit(64 * MIB);
     place.init();
     let seen = place.mounted(|root| {
         changes(root);
@@ -190,6 +191,32 @@ fn a_directory_that_is_used_up_can_be_mounted() {
     }
 }
 
+/// Kubelet counts what is in a project, and sets no limit, or one beyond all disks.
+#[test]
+fn room_is_kept_only_where_there_is_a_limit() {
+    for kind in KINDS {
+        for (limit, kept) in [
+            (None, false),
+            (Some(1 << 50), false),
+            (Some(64 * MIB), true),
+        ] {
+            let Some(disk) = Disk::make(kind) else {
+                continue;
+            };
+            let place = disk.place();
+            content(&place.volume);
+            if let Some(limit) = limit {
+                disk.limit(limit);
+            }
+            place.init();
+            let room = place.volume.join(".mycedrive-stack/room");
+            assert_eq!(room.exists(), kept, "{kind} {limit:?}");
+            place.end();
+            assert!(!room.exists());
+        }
+    }
+}
+
 #[test]
 fn what_does_not_fit_is_not_received() {
     for kind in KINDS {
@@ -232,6 +259,7 @@ fn what_just_fits_becomes_a_stack() {
             continue;
         };
         let place = disk.place();
+        disk.limit(64 * MIB);
         let from = Place::new();
         stack_with_changes(&from);
         fs::create_dir(from.volume.join(".mycedrive-stack/base/others")).unwrap();
