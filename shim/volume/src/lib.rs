@@ -9,6 +9,7 @@
 //! upper/     everything since
 //! work/      OverlayFS's own
 //! root/      empty; has the attributes that the volume's directory had
+//! room       1 MiB for the stack itself, in a quota project with a hard limit
 //! ```
 //!
 //! All of it is on the volume's own file system and beneath its own directory: every move is a

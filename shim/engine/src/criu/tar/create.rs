@@ -138,7 +138,9 @@ impl Found {
     }
 }
 
+/// What became a fifo meanwhile does not hold it up.
 const FLAGS: OFlag = OFlag::O_RDONLY
+    .union(OFlag::O_NONBLOCK)
     .union(OFlag::O_NOFOLLOW)
     .union(OFlag::O_CLOEXEC);
 
