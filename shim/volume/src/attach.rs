@@ -91,8 +91,11 @@ impl Attachments {
         });
         let (place, _lock) = match locked {
             Ok(locked) => locked,
-            // SELinux, say, keeps this program from its folders: a container can do without.
-            Err(error) if want == Want::Stack && find(volume)? == Found::Plain => {
+            // SELinux, say, keeps this program from its folders: a container can do without. Not after
+            // an error that another container of the pod may not have: it would not see the same.
+            Err(error)
+                if want == Want::Stack && error.is_denied() && find(volume)? == Found::Plain =>
+            {
                 return Ok(Attached::Plain(error.to_string()));
             }
             Err(error) => return Err(error),

@@ -70,6 +70,11 @@ impl Error {
         }
     }
 
+    /// Whether the kernel does not let this program, and will not the next time either.
+    pub(crate) fn is_denied(&self) -> bool {
+        matches!(self, Self::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     pub(crate) fn tree(volume: &Path) -> impl FnOnce(mycedrive_transfer::Error) -> Self {
         let volume = volume.to_owned();
         move |source| Self::Tree { volume, source }

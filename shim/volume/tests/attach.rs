@@ -106,25 +106,77 @@ impl Drop for Elsewhere {
     }
 }
 
+fn chattr(flag: &str, path: &Path) -> bool {
+    let run = Command::new("chattr").arg(flag).arg(path).output();
+    run.is_ok_and(|done| done.status.success())
+}
+
+/// Where nothing can be made in it. SELinux keeps a program from a folder with another error
+/// number that means the same.
+struct Closed(PathBuf);
+
+impl Closed {
+    fn make(folder: &Path) -> Option<Self> {
+        fs::create_dir_all(folder).unwrap();
+        if chattr("+i", folder) {
+            return Some(Self(folder.to_owned()));
+        }
+        eprintln!("skipped: no immutable directories here");
+        None
+    }
+}
+
+impl Drop for Closed {
+    fn drop(&mut self) {
+        chattr("-i", &self.0);
+    }
+}
+
 /// A container starts all the same; one whose volume is a stack already does not.
 #[test]
 fn without_a_place_for_stacks_a_volume_stays_plain() {
     let Some(node) = Node::new() else { return };
-    fs::write(node.folder.path().join("file"), "").unwrap();
-    let none = Attachments::new(
-        &node.folder.path().join("records"),
-        &node.folder.path().join("file/mounts"),
-    );
+    let at = |name: &str| node.folder.path().join(name);
+    let Some(_closed) = Closed::make(&at("closed")) else {
+        return;
+    };
+    let none = Attachments::new(&at("records"), &at("closed/mounts"));
     fs::write(node.volume.join("kept"), "x").unwrap();
     match none.attach(&node.volume, &user("one"), Want::Stack) {
-        Ok(Attached::Plain(reason)) => assert!(reason.contains("file/mounts"), "{reason}"),
+        Ok(Attached::Plain(reason)) => assert!(reason.contains("closed/mounts"), "{reason}"),
         other => panic!("{other:?}"),
     }
     assert_eq!(find(&node.volume).unwrap(), Found::Plain);
+    // What may be another answer for the pod's next container is an error.
+    fs::write(at("file"), "").unwrap();
+    let failing = Attachments::new(&at("records"), &at("file/mounts"));
+    let failed = failing.attach(&node.volume, &user("one"), Want::Stack);
+    assert!(failed.is_err(), "{failed:?}");
     node.stack("one");
     let again = none.attach(&node.volume, &user("two"), Want::Stack);
     assert!(again.is_err(), "{again:?}");
     assert!(node.all.detach(&node.volume, &user("one")).unwrap());
+}
+
+/// OverlayFS makes a directory in `work`. Some kernels mount without it, read-only.
+#[test]
+fn a_stack_that_cannot_be_written_is_not_mounted() {
+    let Some(node) = Node::new() else { return };
+    fs::write(node.volume.join("kept"), "x").unwrap();
+    mycedrive_volume::init(&node.volume, &mut mycedrive_volume::undisturbed).unwrap();
+    let Some(closed) = Closed::make(&node.volume.join(".mycedrive-stack/work")) else {
+        return;
+    };
+    let target = node.folder.path().join("target");
+    fs::create_dir(&target).unwrap();
+    let mounted = mycedrive_volume::mount(&node.volume, &target);
+    eprintln!("{mounted:?}");
+    assert!(mounted.is_err());
+    assert_eq!(fs::read_dir(&target).unwrap().count(), 0);
+    drop(closed);
+    mycedrive_volume::mount(&node.volume, &target).unwrap();
+    assert_eq!(fs::read_to_string(target.join("kept")).unwrap(), "x");
+    mycedrive_volume::unmount(&node.volume, &target).unwrap();
 }
 
 #[test]

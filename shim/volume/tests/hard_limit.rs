@@ -15,8 +15,8 @@ use std::path::Path;
 use std::thread;
 
 use common::{Snapshot, snapshot, tempdir};
-use disk::Disk;
-use mycedrive_volume::attach::{Attached, Attachments, User, Want};
+use disk::{Container, Disk};
+use mycedrive_volume::attach::Attached;
 use mycedrive_volume::{Error, Found, create_checkpoint, find, layers, receive, undisturbed};
 use nix::sys::statvfs::statvfs;
 use place::{Place, changes, content, received, same, stack_with_changes};
@@ -165,23 +165,15 @@ fn a_directory_that_is_used_up_can_be_mounted() {
             as_user(|| refused(&append(&place.volume.join("fill"))));
             disk.limit(left * KIB);
             let before = snapshot(&place.volume);
-            let folder = tempdir();
-            let all = Attachments::new(
-                &folder.path().join("records"),
-                &folder.path().join("mounts"),
-            );
-            let user = User {
-                sandbox: "pod".to_owned(),
-                container: "one".to_owned(),
-            };
-            let got = all.attach(&place.volume, &user, Want::Stack).unwrap();
+            let container = Container::new();
+            let got = container.attach(&place.volume).unwrap();
             eprintln!("{kind}, {names} names, {left} KiB left: {got:?}");
             match got {
                 Attached::Stack(root) => {
                     same(&before, &snapshot(&root), false);
                     refused(&append(&root.join("fill-2")));
                     let seen = snapshot(&root);
-                    assert!(all.detach(&place.volume, &user).unwrap());
+                    assert!(container.detach(&place.volume));
                     same(&seen, &snapshot(&place.volume), false);
                 }
                 Attached::Plain(_) => same(&before, &snapshot(&place.volume), false),

@@ -10,9 +10,9 @@ mod place;
 
 use std::fs;
 
-use common::{snapshot, tempdir};
-use disk::{Disk, run};
-use mycedrive_volume::attach::{Attached, Attachments, User, Want};
+use common::snapshot;
+use disk::{Container, Disk, run};
+use mycedrive_volume::attach::Attached;
 use mycedrive_volume::{Found, create_checkpoint, find, mount, receive, undisturbed, unmount};
 use place::{changes, content, same, with_received};
 
@@ -89,16 +89,7 @@ fn content_of_another_project_stays_plain() {
                 assert!(run("chattr", &["-p", "7"], &[&path]));
             }
             let before = snapshot(&place.volume);
-            let folder = tempdir();
-            let all = Attachments::new(
-                &folder.path().join("records"),
-                &folder.path().join("mounts"),
-            );
-            let user = User {
-                sandbox: "pod".to_owned(),
-                container: "one".to_owned(),
-            };
-            match all.attach(&place.volume, &user, Want::Stack).unwrap() {
+            match Container::new().attach(&place.volume).unwrap() {
                 Attached::Plain(reason) if stray == "link" => eprintln!("{kind}: {reason}"),
                 Attached::Plain(reason) => assert!(reason.contains("project"), "{reason}"),
                 Attached::Stack(_) => panic!("{kind}: with {stray} it became a stack"),

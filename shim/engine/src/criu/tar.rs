@@ -30,7 +30,8 @@ use super::runtime;
 const NAME: &str = "tar";
 /// The directory in `PATH` that has it.
 const DIRECTORY: &str = "MYCEDRIVE_TAR_DIRECTORY";
-/// What `tmpfs_dump` and `tmpfs_restore` ask for, as of CRIU 3.0 to 4.2.
+/// What `tmpfs_dump` and `tmpfs_restore` ask for, of CRIU 4.2. What another one asks for differently is left to
+/// the node's `tar`.
 const CREATE: [&str; 11] = [
     "--create",
     "--gzip",

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::common::tempdir;
+use mycedrive_volume::Result;
+use mycedrive_volume::attach::{Attached, Attachments, User, Want};
+
 use crate::place::{Place, ready};
 
 pub const PROJECT: u32 = 42;
@@ -107,6 +110,36 @@ impl Disk {
             self.kind, project.0, project.1
         );
         assert_eq!(project, (bytes, all.len() as u64), "{} {when}", self.kind);
+    }
+}
+
+/// A container that uses a volume as on a node.
+pub struct Container {
+    _folder: tempfile::TempDir,
+    all: Attachments,
+    user: User,
+}
+
+impl Container {
+    pub fn new() -> Self {
+        let folder = tempdir();
+        let at = |name: &str| folder.path().join(name);
+        Self {
+            all: Attachments::new(&at("records"), &at("mounts")),
+            _folder: folder,
+            user: User {
+                sandbox: "pod".to_owned(),
+                container: "one".to_owned(),
+            },
+        }
+    }
+
+    pub fn attach(&self, volume: &Path) -> Result<Attached> {
+        self.all.attach(volume, &self.user, Want::Stack)
+    }
+
+    pub fn detach(&self, volume: &Path) -> bool {
+        self.all.detach(volume, &self.user).unwrap()
     }
 }
 
