@@ -86,7 +86,12 @@ fn difference(field: &str, ours: &Value, theirs: &Value) -> String {
     if matches!(field, "seccomp" | "devices") {
         return format!("{words}: the two specs differ");
     }
-    format!("{words}: {ours} at the source, {theirs} at the destination")
+    let hint = if field == "selinux_label" {
+        "; the level is made anew for each pod, unless both set the same seLinuxOptions"
+    } else {
+        ""
+    };
+    format!("{words}: {ours} at the source, {theirs} at the destination{hint}")
 }
 
 #[cfg(test)]

@@ -33,3 +33,18 @@ fn what_differs_is_named() {
     );
     assert_eq!(differences(&canonical(&some()), "?").len(), 1);
 }
+
+#[test]
+fn pods_with_levels_of_their_own_are_told_what_to_do() {
+    let labelled = |level: &str| {
+        canonical(&Confinement {
+            selinux_label: format!("u:r:container_t:s0:{level}"),
+            ..some()
+        })
+    };
+    let found = differences(&labelled("c1,c2"), &labelled("c3,c4"));
+    assert_eq!(found.len(), 1);
+    assert!(found[0].contains("s0:c1,c2"), "{found:?}");
+    assert!(found[0].ends_with("the same seLinuxOptions"), "{found:?}");
+    assert!(differences(&labelled("c1,c2"), &labelled("c1,c2")).is_empty());
+}

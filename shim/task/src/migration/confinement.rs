@@ -66,7 +66,7 @@ pub fn of(spec: &Spec) -> Confinement {
             .map(|value| digest(&canonical(value)))
             .unwrap_or_default(),
         apparmor_profile: text("/process/apparmorProfile"),
-        selinux_label: without_level(&text("/process/selinuxLabel")),
+        selinux_label: text("/process/selinuxLabel"),
         readonly_rootfs: truth("/root/readonly"),
         masked_paths: list("/linux/maskedPaths"),
         readonly_paths: list("/linux/readonlyPaths"),
@@ -74,11 +74,6 @@ pub fn of(spec: &Spec) -> Confinement {
         devices,
         ..Confinement::default()
     }
-}
-
-/// User, role and type of an SELinux label. The level is another one in each pod.
-fn without_level(label: &str) -> String {
-    label.splitn(4, ':').take(3).collect::<Vec<_>>().join(":")
 }
 
 /// JSON with the members of every object in order of their names.

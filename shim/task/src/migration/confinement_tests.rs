@@ -41,8 +41,10 @@ fn what_matters_shows() {
     }
 }
 
+/// Restored processes have the level of the image, and so have the volumes' files: a pod of
+/// another level could not use them.
 #[test]
-fn the_level_of_a_label_is_the_pods_own() {
+fn a_label_is_compared_with_its_level() {
     let label = json!({ "process": { "selinuxLabel": "u:r:container_t:s0:c1,c2" } });
-    assert_eq!(confinement(label).selinux_label, "u:r:container_t");
+    assert_eq!(confinement(label).selinux_label, "u:r:container_t:s0:c1,c2");
 }
