@@ -60,12 +60,12 @@ fn broken(a: &Node, b: &Node, pod: &Pod, breaks: Breaks<'_>) -> Result<Option<Ru
     })
 }
 
-/// Whether a quarter or so of the memory has come in a round.
+/// Whether a tenth or so of the memory has come in a round that goes on.
 fn in_a_round(node: &Node) -> Result<bool> {
     let text = node.sh("mycedrive migrations --json")?;
     let all: serde_json::Value = serde_json::from_str(&text)?;
     let newest = &all[0];
-    Ok(newest["phase"] == "copying" && newest["bytes_sent"].as_u64().unwrap_or(0) > 4_000_000)
+    Ok(newest["phase"] == "copying" && newest["round_done"].as_u64().unwrap_or(0) > 4_000_000)
 }
 
 fn daemons(testbed: &Testbed) -> Result<()> {
