@@ -151,6 +151,8 @@ points! {
     ShimDestinationBeforeAdopt = "shim-destination-before-adopt",
     /// Shim B: adopted, the daemon not answered.
     ShimDestinationAfterAdopt = "shim-destination-after-adopt",
+    /// Shim B: the trees are in place, the runtime of an early restore has not begun.
+    ShimDestinationDuringBegin = "shim-destination-during-begin",
     /// Shim B: a restore has begun, its image is on its way.
     ShimDestinationAfterBegin = "shim-destination-after-begin",
     /// Shim B: about to restore.

@@ -61,10 +61,11 @@ fn of_engine(group: &str, engine: Engine) -> Vec<Scenario> {
 
 /// The points that a migration can pass.
 pub fn points(engine: Engine) -> impl Iterator<Item = &'static FaultPoint> {
-    let passed = move |point: &&FaultPoint| {
-        // Only of CRIU.
-        **point != FaultPoint::ShimDestinationAfterBegin || engine == Engine::Criu
-    };
+    let only_of_criu = [
+        FaultPoint::ShimDestinationDuringBegin,
+        FaultPoint::ShimDestinationAfterBegin,
+    ];
+    let passed = move |point: &&FaultPoint| engine == Engine::Criu || !only_of_criu.contains(point);
     FaultPoint::ALL.iter().filter(passed)
 }
 

@@ -24,6 +24,7 @@ pub fn all() -> Vec<Scenario> {
         Scenario::new("faults::waiting::restore", restore),
         Scenario::new("faults::waiting::restore_is_killed", restore_is_killed),
         Scenario::new("faults::waiting::restores_runtime", restores_runtime),
+        Scenario::new("faults::waiting::restore_and_runtime", restore_and_runtime),
         Scenario::new("faults::waiting::restores_shim", restores_shim),
         Scenario::new("faults::waiting::image_does_not_come", image_does_not_come),
     ]
@@ -139,13 +140,16 @@ fn restore(testbed: &Testbed) -> Result<()> {
     end_client(before.client, true)
 }
 
-/// Another one is started when the image is there.
-fn restore_is_killed(testbed: &Testbed) -> Result<()> {
+/// The runtime of a restore.
+const RUNTIME: &str = "^[^ ]*runc .* restore ";
+
+/// What of the restore is killed while it waits; another one is started when the image is there.
+fn killed(testbed: &Testbed, pattern: &str) -> Result<()> {
     let before = moment::before(testbed)?;
     let arrived = moment::at(&before, before.a, DUMPED, ONCE, || {
         restore_waits(before.b)?;
-        before.b.sh(&format!("pkill -KILL -f '{RESTORE}'"))?;
-        let runtime = || Ok(before.b.sh("pgrep -f '^[^ ]*runc .* restore '").is_err());
+        before.b.sh(&format!("pkill -KILL -f '{pattern}'"))?;
+        let runtime = || Ok(before.b.sh(&format!("pgrep -f '{RUNTIME}'")).is_err());
         expect::soon("the end of the runtime", 5, runtime)
     })?
     .ok();
@@ -155,19 +159,18 @@ fn restore_is_killed(testbed: &Testbed) -> Result<()> {
     end_client(before.client, true)
 }
 
+fn restore_is_killed(testbed: &Testbed) -> Result<()> {
+    killed(testbed, RESTORE)
+}
+
 /// What it had mounted is not looked into when it is cleaned up.
 fn restores_runtime(testbed: &Testbed) -> Result<()> {
-    let before = moment::before(testbed)?;
-    let arrived = moment::at(&before, before.a, DUMPED, ONCE, || {
-        restore_waits(before.b)?;
-        before.b.sh("pkill -KILL -f '^[^ ]*runc .* restore '")?;
-        Ok(())
-    })?
-    .ok();
-    let outcome = settled(testbed, &before, arrived.as_ref())?;
-    expect::equal("completed", outcome, Outcome::Completed)?;
-    restore_is_gone(before.b)?;
-    end_client(before.client, true)
+    killed(testbed, RUNTIME)
+}
+
+/// None of the two cleans up after the other.
+fn restore_and_runtime(testbed: &Testbed) -> Result<()> {
+    killed(testbed, &format!("({RESTORE}|{RUNTIME})"))
 }
 
 /// The restore ends with it; the source goes on.

@@ -159,6 +159,7 @@ impl Migrator {
         };
         self.ready(container, &image_dir.join(&container.name))
             .await?;
+        hit(FaultPoint::ShimDestinationDuringBegin).await?;
         let engine = container.engine()?;
         let plan = plan_of(container, &*engine, common);
         container.begin_restore(plan, streams).await
