@@ -40,6 +40,16 @@ impl PodNet {
         self.inside(|| adopt(route, old, mtu))
     }
 
+    /// End the connections that use these old addresses: the programs see an error, and what the
+    /// kernel says to the peers (RST) is in the TUN when this returns.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel refused.
+    pub fn reset_connections(&self, old: &[IpAddr]) -> Result<()> {
+        self.inside(|| reset(&mut Links::open()?, old))
+    }
+
     /// Give the old addresses up and remove their TUN. Connections that still use them end: the
     /// programs see an error.
     ///
@@ -50,10 +60,7 @@ impl PodNet {
         self.inside(|| {
             let mut links = Links::open()?;
             let tun = Tun::Route(route);
-            // Not those of an address that the pod has anyway.
-            let mut taken = old.to_vec();
-            taken.retain(|address| matches!(links.owner(*address), Err(Error::NotHere { .. })));
-            diag::reset(&taken)?;
+            reset(&mut links, old)?;
             nft::remove(route.reply_table())?;
             let mut routes = Routes::open()?;
             for address in old {
@@ -62,6 +69,13 @@ impl PodNet {
             remember::forget(&mut links, tun)
         })
     }
+}
+
+fn reset(links: &mut Links, old: &[IpAddr]) -> Result<()> {
+    // Not those of an address that the pod has anyway.
+    let mut taken = old.to_vec();
+    taken.retain(|address| matches!(links.owner(*address), Err(Error::NotHere { .. })));
+    diag::reset(&taken).map(drop)
 }
 
 fn adopt(route: Route, old: &[IpAddr], mtu: Option<u32>) -> Result<()> {

@@ -290,9 +290,11 @@ pub fn moved_on(app: &Shared, sandbox: &str) {
 }
 
 /// A container of a pod goes: see `Node.Leave` in node.proto. Also tells the source's side.
-#[allow(clippy::unused_async)] // As the daemon's other entry points.
 pub async fn leave(app: &Shared, request: LeaveRequest) -> Result<LeaveReply> {
-    crate::source::leave(app, &request);
+    crate::source::leave(app, &request).await;
+    if request.pod_going {
+        return Ok(LeaveReply::default());
+    }
     let Some((migration, _)) = app.destination.of_sandbox(&request.sandbox_id) else {
         return Ok(LeaveReply::default());
     };

@@ -147,7 +147,10 @@ impl Source for SourceService {
 }
 
 /// A pod of this node goes: the temporary route ends with it.
-pub fn leave(app: &Shared, request: &LeaveRequest) {
+pub async fn leave(app: &Shared, request: &LeaveRequest) {
+    if request.pod_going {
+        route::pod_going(app, &request.sandbox_id).await;
+    }
     if !request.pod_gone {
         return;
     }

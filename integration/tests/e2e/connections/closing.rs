@@ -1,4 +1,5 @@
-//! `mycedrive.io/connections: close`: the pod moves, its connections end at both sides.
+//! Connections that end at both sides: those of a pod that moves with `mycedrive.io/connections:
+//! close`, and those that were kept, when the old pod is deleted.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -12,6 +13,7 @@ use crate::expect;
 use crate::migration::migrate;
 use crate::world::{Scenario, need_daemon, three};
 
+const GRACE: Duration = Duration::from_secs(1);
 const KEEP: &str = "mycedrive.io/connections";
 /// A client waits this long for the end of its connection.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -37,6 +39,15 @@ pub fn all() -> Vec<Scenario> {
         Scenario::new("connections::close_ipv4", |testbed| closes(testbed, 4)),
         Scenario::new("connections::close_ipv6", |testbed| closes(testbed, 6)),
         Scenario::new("connections::close_after_keep", closes_after_keep),
+        Scenario::new("connections::close_with_old_pod_ipv4", |testbed| {
+            closes_with_old_pod(testbed, 4, &["b"])
+        }),
+        Scenario::new("connections::close_with_old_pod_ipv6", |testbed| {
+            closes_with_old_pod(testbed, 6, &["b"])
+        }),
+        Scenario::new("connections::close_with_first_pod", |testbed| {
+            closes_with_old_pod(testbed, 4, &["b", "c"])
+        }),
     ]
 }
 
@@ -114,4 +125,30 @@ fn closes_after_keep(testbed: &Testbed) -> Result<()> {
     was_reset(to_a).context("client of A's address")?;
     ended(c, &destination, 2)?;
     echo(&mut connect(outside, &destination, 4)?)
+}
+
+/// The pod that clients are connected to is deleted after the moves: they hear of it at once, and so
+/// does the program.
+fn closes_with_old_pod(testbed: &Testbed, version: u8, path: &[&str]) -> Result<()> {
+    need_daemon(testbed)?;
+    let (a, _, outside) = three(testbed)?;
+    let source = a.run_pod(&pod())?;
+    let mut silent = connect(outside, &source, version)?;
+    let mut on_the_source = connect(a, &source, version)?;
+    let mut pods = Vec::new();
+    let mut from = a;
+    for name in path {
+        let to = testbed.node(name)?;
+        pods.push((to, migrate(from, to, &pod())?));
+        from = to;
+    }
+    let (last, here) = pods.last().context("no move")?;
+    echo(&mut silent)?;
+    echo(&mut on_the_source)?;
+    let mut stays = connect(outside, here, version)?;
+    a.stop_pod(&source, GRACE)?;
+    was_reset(silent).context("client on a third node")?;
+    was_reset(on_the_source).context("client on the source")?;
+    ended(last, here, 2)?;
+    echo(&mut stays)
 }

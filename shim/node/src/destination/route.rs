@@ -233,10 +233,24 @@ async fn follow(app: &Shared, migration: &Arc<Migration>, route: &Route) -> &'st
         |outgoing: ReceiverStream<Packets>| dial(app.clone(), route.endpoint.clone(), outgoing);
     let timing = Timing::default();
     let old = route.addresses();
-    match relay::follow(&pump, net, &old, route.hello(), timing, dial).await {
+    let farewell = async || end_connections(app, migration, route).await;
+    match relay::follow(&pump, net, &old, route.hello(), timing, dial, farewell).await {
         Ended::Closed => "the old pod is gone",
         Ended::Idle => "no old connection is left",
         Ended::Gone => "this pod is gone",
+    }
+}
+
+/// The old pod goes. Not while this one is frozen for its next move: then the peers hear nothing.
+async fn end_connections(app: &Shared, migration: &Migration, route: &Route) {
+    let details = &migration.details;
+    let limit = app.config.migration.step_timeout;
+    let ended = match app.shims.connect(&details.sandbox).await {
+        Ok(shim) => shim.end_connections(&details.id, route.number, limit).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = ended {
+        tracing::info!(%error, addresses = ?route.addresses, "clients of the old pod are not told of its end");
     }
 }
 

@@ -48,7 +48,7 @@ impl Default for Timing {
     }
 }
 
-/// How long the source may take to hear that the route ended.
+/// How long both nodes may take to say what there is to say at a route's end.
 const GOODBYE: Duration = Duration::from_secs(2);
 
 /// Carries packets between this pod and the source until the route is needed no more.
@@ -57,6 +57,9 @@ const GOODBYE: Duration = Duration::from_secs(2);
 /// returns the answer's stream. A
 /// failure is tried again for as long as there are connections; `NotFound` says that the
 /// source has forgotten the migration, which ends the route.
+///
+/// `farewell` ends the connections when the old pod goes: what the kernel says of it gets to their
+/// peers, over that pod's network, which waits for it.
 pub async fn follow<D, F, S>(
     pump: &Pump,
     net: Arc<PodNet>,
@@ -64,6 +67,7 @@ pub async fn follow<D, F, S>(
     hello: Packets,
     timing: Timing,
     dial: D,
+    farewell: impl AsyncFnOnce(),
 ) -> Ended
 where
     D: FnMut(ReceiverStream<Packets>) -> F,
@@ -75,7 +79,7 @@ where
         let (net, old) = (Arc::clone(&net), Arc::clone(&old));
         blocking(move || net.connections(&old))
     };
-    carry(pump, hello, timing, dial, count).await
+    carry(pump, hello, timing, dial, count, farewell).await
 }
 
 /// [`follow`] with the count of connections given.
@@ -85,6 +89,7 @@ pub(super) async fn carry<D, F, S, C, G>(
     timing: Timing,
     mut dial: D,
     count: C,
+    farewell: impl AsyncFnOnce(),
 ) -> Ended
 where
     D: FnMut(ReceiverStream<Packets>) -> F,
@@ -110,7 +115,15 @@ where
                 }
             };
             match end {
-                End::Closed => return Ended::Closed,
+                End::Closed => {
+                    let last = async {
+                        farewell().await;
+                        pump.close_after_waiting();
+                        session.finish().await;
+                    };
+                    let _ = tokio::time::timeout(GOODBYE, last).await;
+                    return Ended::Closed;
+                }
                 End::Gone => return Ended::Gone,
                 End::Cut | End::Replaced => {}
             }

@@ -5,6 +5,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use mycedrive_connection::{PodNet, Tun};
 use mycedrive_proto::migration::Packets;
@@ -112,6 +113,29 @@ impl Pump {
     /// Tells the other node that the route ends: now if connected, else when it dials.
     pub fn close(&self) {
         self.inner.queue.close();
+    }
+
+    /// [`Pump::close`], and waits until the other node, if one is connected, has sent its last
+    /// packets; for `limit` at most.
+    pub async fn farewell(&self, limit: Duration) {
+        let ended = {
+            let session = &self.inner.session;
+            let session = session.lock().unwrap_or_else(PoisonError::into_inner);
+            session.ended()
+        };
+        self.close();
+        if tokio::time::timeout(limit, ended.cancelled())
+            .await
+            .is_err()
+        {
+            tracing::debug!("the other node did not end the old connections in time");
+        }
+    }
+
+    /// What the kernel has put into the TUN so far is the last that goes to the other node.
+    pub(super) fn close_after_waiting(&self) {
+        self.inner.read_waiting();
+        self.close();
     }
 
     /// Waits until the other node said that the route ended.

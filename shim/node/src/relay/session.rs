@@ -6,6 +6,7 @@ use std::time::Instant;
 use futures::{Stream, StreamExt as _};
 use mycedrive_proto::migration::Packets;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::Status;
@@ -30,17 +31,31 @@ pub enum End {
 }
 
 /// What a pump knows of its session.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Current {
     ended: CancellationToken,
     /// How many moves after the first one the other node came by.
     hops: u32,
 }
 
+/// None yet.
+impl Default for Current {
+    fn default() -> Self {
+        let ended = CancellationToken::new();
+        ended.cancel();
+        Self { ended, hops: 0 }
+    }
+}
+
 impl Current {
     /// Ends the session.
     pub(super) fn end(&self) {
         self.ended.cancel();
+    }
+
+    /// Cancelled when it has ended.
+    pub(super) fn ended(&self) -> CancellationToken {
+        self.ended.clone()
     }
 
     /// Whether it goes on, with a node to which the pod moved later.
@@ -54,6 +69,7 @@ impl Current {
 pub struct Session {
     inner: Arc<Inner>,
     outgoing: Option<ReceiverStream<Packets>>,
+    sending: JoinHandle<()>,
     ended: CancellationToken,
     _end: DropGuard,
     started: Instant,
@@ -73,10 +89,11 @@ impl Session {
             // There is room: the channel is new.
             let _ = sender.try_send(hello);
         }
-        tokio::spawn(send(Arc::clone(&pump.inner), sender, ended.clone()));
+        let sending = tokio::spawn(send(Arc::clone(&pump.inner), sender, ended.clone()));
         Self {
             inner: Arc::clone(&pump.inner),
             outgoing: Some(ReceiverStream::new(receiver)),
+            sending,
             _end: ended.clone().drop_guard(),
             ended,
             started: Instant::now(),
@@ -88,6 +105,12 @@ impl Session {
         self.outgoing
             .take()
             .unwrap_or_else(|| ReceiverStream::new(mpsc::channel(1).1))
+    }
+
+    /// After [`Pump::close`]: returns when all that waited is on its way, and ends.
+    pub(super) async fn finish(self) {
+        let Self { sending, _end, .. } = self;
+        let _ = sending.await;
     }
 
     /// Since when.

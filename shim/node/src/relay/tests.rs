@@ -166,7 +166,8 @@ async fn the_destination_dials_again_until_the_old_pod_is_gone() {
         dialled: Mutex::new(0),
     };
     let route = tokio::spawn(async move {
-        let ended = carry(&b, hello(), QUICK, |out| source.dial(out), async || Ok(1)).await;
+        let dial = |out| source.dial(out);
+        let ended = carry(&b, hello(), QUICK, dial, async || Ok(1), async || ()).await;
         (ended, *source.dialled.lock().unwrap())
     });
     client.send(&packet(1)).unwrap();
@@ -179,6 +180,41 @@ async fn the_destination_dials_again_until_the_old_pod_is_gone() {
     assert_eq!(received(&client), packet(3));
     a.close();
     assert_eq!(route.await.unwrap(), (Ended::Closed, 3));
+}
+
+/// The old pod goes: what the destination says at the end is out before the source is done.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_destination_has_the_last_word() {
+    let (a, client) = pump();
+    let (b, pod) = pump();
+    let source = Cutting {
+        source: a.clone(),
+        dialled: Mutex::new(5),
+    };
+    let route = tokio::spawn(async move {
+        let reset = async || {
+            pod.send(&packet(9)).unwrap();
+        };
+        let dial = |out| source.dial(out);
+        carry(&b, hello(), QUICK, dial, async || Ok(1), reset).await
+    });
+    until(|| !a.inner.session.lock().unwrap().ended().is_cancelled()).await;
+    a.farewell(Duration::from_secs(5)).await;
+    client.set_nonblocking(true).unwrap();
+    assert_eq!(received(&client), packet(9));
+    assert_eq!(route.await.unwrap(), Ended::Closed);
+}
+
+/// Also one that never was.
+#[tokio::test]
+async fn a_node_that_is_not_connected_is_not_waited_for() {
+    let (a, _kernel) = pump();
+    let started = std::time::Instant::now();
+    a.farewell(Duration::from_secs(5)).await;
+    let (a, _kernel) = pump();
+    drop(a.admit(0));
+    a.farewell(Duration::from_secs(5)).await;
+    assert!(started.elapsed() < Duration::from_secs(4));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -195,7 +231,15 @@ async fn the_route_ends_when_no_connection_is_left_and_the_source_hears_it() {
         asked += 1;
         std::future::ready(Ok(usize::from(asked < 10)))
     };
-    let ended = carry(&b, hello(), QUICK, |out| source.dial(out), count).await;
+    let ended = carry(
+        &b,
+        hello(),
+        QUICK,
+        |out| source.dial(out),
+        count,
+        async || (),
+    )
+    .await;
     assert_eq!(ended, Ended::Idle);
     assert!(started.elapsed() >= QUICK.idle);
     a.peer_closed().await;
@@ -205,7 +249,7 @@ async fn the_route_ends_when_no_connection_is_left_and_the_source_hears_it() {
 async fn a_source_that_forgot_the_migration_ends_the_route() {
     let (b, _pod) = pump();
     let dial = async |_| Err::<Incoming, _>(Status::not_found("m"));
-    let ended = carry(&b, hello(), QUICK, dial, async || Ok(1)).await;
+    let ended = carry(&b, hello(), QUICK, dial, async || Ok(1), async || ()).await;
     assert_eq!(ended, Ended::Closed);
 }
 

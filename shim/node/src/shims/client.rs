@@ -257,6 +257,22 @@ impl Shim {
         call!(self, limit, "DropRoute", drop_route, request).map(drop)
     }
 
+    /// Destination: the connections of this route end, its addresses stay for a moment.
+    pub async fn end_connections(
+        &self,
+        migration: &str,
+        route: usize,
+        limit: Duration,
+    ) -> Result<()> {
+        let request = DropRouteRequest {
+            migration_id: migration.to_owned(),
+            route: route as u32,
+            keep_addresses: true,
+            ..DropRouteRequest::default()
+        };
+        call!(self, limit, "DropRoute", drop_route, request).map(drop)
+    }
+
     fn failed(
         &self,
         call: &'static str,

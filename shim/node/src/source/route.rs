@@ -21,6 +21,8 @@ use crate::error::{Error, Result};
 use crate::fault;
 use crate::relay::{self, Pump};
 
+/// How long a pod's end waits for what the destination still sends. kubelet waits as well.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// How long a destination that is connected has to hear that the route ends.
 const GOODBYE: Duration = Duration::from_secs(5);
 
@@ -151,15 +153,17 @@ pub fn end_with(app: &Shared, migration: &Arc<Migration>) {
     });
 }
 
+/// The old pod is about to go, its network is still there: the node that has its connections ends
+/// them, so that their peers hear of it.
+pub async fn pod_going(app: &Shared, sandbox: &str) {
+    let pumps = of_sandbox(app, sandbox);
+    let all = pumps.iter().map(|(_, pump)| pump.farewell(LAST_WORDS));
+    futures::future::join_all(all).await;
+}
+
 /// The old pod goes: so does the route.
 pub fn pod_gone(app: &Shared, sandbox: &str) {
-    for migration in app.source.all() {
-        if migration.details.sandbox != sandbox {
-            continue;
-        }
-        let Some(pump) = app.relays.get(&migration.details.id, Tun::Source) else {
-            continue;
-        };
+    for (migration, pump) in of_sandbox(app, sandbox) {
         pump.close();
         let app = app.clone();
         tokio::spawn(async move {
@@ -167,6 +171,16 @@ pub fn pod_gone(app: &Shared, sandbox: &str) {
             app.relays.remove(&migration.details.id, Tun::Source);
         });
     }
+}
+
+fn of_sandbox(app: &Shared, sandbox: &str) -> Vec<(Arc<Migration>, Pump)> {
+    let left = app.source.all().into_iter();
+    left.filter(|migration| migration.details.sandbox == sandbox)
+        .filter_map(|migration| {
+            let pump = app.relays.get(&migration.details.id, Tun::Source)?;
+            Some((migration, pump))
+        })
+        .collect()
 }
 
 fn addresses(migration: &Migration) -> Vec<IpAddr> {

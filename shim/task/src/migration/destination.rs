@@ -199,12 +199,24 @@ impl Migrator {
         hit(FaultPoint::ShimDestinationAfterUndo).await
     }
 
-    /// The last connection to an old pod ended, or that pod is gone.
-    pub(super) async fn drop_route(self: Arc<Self>, id: String, number: usize) -> Result<()> {
+    /// The last connection to an old pod ended, or that pod is gone. With `keep_addresses` it only
+    /// goes: its connections end.
+    pub(super) async fn drop_route(
+        self: Arc<Self>,
+        id: String,
+        number: usize,
+        keep_addresses: bool,
+    ) -> Result<()> {
         let _step = self.pod.migration.step.lock().await;
         let route = Route::new(number)?;
         if self.state().check_drop_route(&id, route)? == Check::Done {
             return Ok(());
+        }
+        if keep_addresses {
+            let addresses = self.addresses_of(route).unwrap_or_default();
+            return self
+                .network(move |net| net.reset_connections(&addresses))
+                .await;
         }
         self.drop_one(route).await?;
         info!(migration = %id, number, "old addresses dropped");
@@ -224,11 +236,7 @@ impl Migrator {
     }
 
     async fn drop_one(&self, route: Route) -> Result<()> {
-        let addresses = self
-            .state()
-            .routes()
-            .and_then(|all| all.get(&route).cloned());
-        if let Some(addresses) = addresses {
+        if let Some(addresses) = self.addresses_of(route) {
             self.network(move |net| net.drop_route(route, &addresses))
                 .await?;
         }
@@ -236,6 +244,11 @@ impl Migrator {
             routes.remove(&route);
         }
         Ok(())
+    }
+
+    fn addresses_of(&self, route: Route) -> Option<Vec<IpAddr>> {
+        let mut state = self.state();
+        state.routes().and_then(|all| all.get(&route).cloned())
     }
 
     /// The container of this name that waits. kubelet makes a new one at each retry; those

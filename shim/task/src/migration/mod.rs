@@ -60,7 +60,8 @@ pub use local::{CheckpointRequest, check, checkpoint, restore};
 pub use service::service;
 pub use signals::kill;
 pub use start::{
-    Arrival, arrive, away, hold_created, is_destination, is_frozen, leave, refuse_when_frozen,
+    Arrival, arrive, away, going, hold_created, is_destination, is_frozen, leave,
+    refuse_when_frozen,
 };
 use state::Migration;
 

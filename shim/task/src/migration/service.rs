@@ -186,7 +186,8 @@ impl shim_ttrpc::Pod for Service {
         request: DropRouteRequest,
     ) -> ttrpc::Result<Done> {
         let number = usize::try_from(request.route).unwrap_or(usize::MAX);
-        to_the_end(self.0.clone().drop_route(request.migration_id, number)).await?;
+        let (id, keep) = (request.migration_id, request.keep_addresses);
+        to_the_end(self.0.clone().drop_route(id, number, keep)).await?;
         Ok(Done::default())
     }
 }

@@ -163,20 +163,40 @@ pub async fn arrive(pod: &Arc<Pod>, container: &Arc<Container>) -> Result<Arriva
 /// that nothing of the pod is left. The daemon wants to know of pods that are in a migration or
 /// came by one.
 pub fn leave(pod: &Arc<Pod>, container: &Container, pod_gone: bool) {
+    if let Some(request) = leaving(pod, container) {
+        tokio::spawn(daemon::leave(LeaveRequest {
+            pod_gone,
+            ..request
+        }));
+    }
+}
+
+/// The sandbox is about to be killed, and its network goes next: waits until the peers of
+/// connections that moved away have heard of their end, for a moment at most.
+pub async fn going(pod: &Arc<Pod>, sandbox: &Container) {
+    let held = matches!(&*pod.migration.state(),
+        Migration::Source(source) if source.stage == SourceStage::Held && !source.parked);
+    if let Some(request) = leaving(pod, sandbox).filter(|_| held) {
+        daemon::leave(LeaveRequest {
+            pod_going: true,
+            ..request
+        })
+        .await;
+    }
+}
+
+/// Of a container that leaves, if the daemon wants to know of its pod.
+fn leaving(pod: &Arc<Pod>, container: &Container) -> Option<LeaveRequest> {
     let names = [annotation::MIGRATE_FROM, annotation::RESTORE_FROM];
     let concerned = *pod.migration.state() != Migration::None
         || names
             .iter()
             .any(|name| container.spec.annotation(name).is_some());
-    let Some(facts) = pod.facts() else { return };
-    if !concerned {
-        return;
-    }
-    tokio::spawn(daemon::leave(LeaveRequest {
+    let facts = pod.facts().filter(|_| concerned)?;
+    Some(LeaveRequest {
         sandbox_id: facts.sandbox_id.clone(),
         container_id: container.id.clone(),
         container_name: container.name.clone(),
-        pod_gone,
         ..LeaveRequest::default()
-    }));
+    })
 }

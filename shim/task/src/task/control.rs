@@ -21,6 +21,9 @@ pub async fn kill(pod: &Arc<Pod>, req: &KillRequest) -> Result<()> {
     if !req.exec_id.is_empty() {
         return container.exec(&req.exec_id)?.signal(req.signal);
     }
+    if container.is_sandbox && req.signal != 0 {
+        migration::going(pod, &container).await;
+    }
     let state = container.init.state();
     if matches!(state, State::Waiting | State::Held | State::Frozen)
         && migration::kill(pod, &container, req.signal).await?
