@@ -19,6 +19,9 @@ pub enum Error {
         #[source]
         source: io::Error,
     },
+    /// The kernel gave no random bytes.
+    #[error("no random bytes for a key: {0}")]
+    Random(String),
     /// The stream to or from the other node failed.
     #[error("the stream to the other node failed: {0}; start a new full round")]
     Stream(#[source] io::Error),

@@ -1,10 +1,13 @@
 //! Directory trees: writable root layers, `/dev/shm`, emptyDirs.
 
 mod applying;
+mod blocks;
 mod content;
 mod digests;
 mod have;
 mod index;
+mod known;
+mod marks;
 pub(crate) mod meta;
 mod plan;
 mod receiver;

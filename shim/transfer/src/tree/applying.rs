@@ -10,7 +10,7 @@ use nix::fcntl::{AtFlags, FallocateFlags, OFlag, fallocate, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat, mknodat};
 use nix::unistd::{UnlinkatFlags, ftruncate, linkat, symlinkat, unlinkat};
 
-use super::content::BLOCK;
+use super::blocks::BLOCK;
 use super::meta;
 use super::written::Written;
 use crate::beneath::{ParentCache, Root, STAGING, check_path, open_piece, split};

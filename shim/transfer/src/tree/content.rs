@@ -1,27 +1,14 @@
 //! Content of a regular file, by blocks, without the holes.
 
 use std::fs::File;
-use std::io::{self, Write};
-use std::os::unix::fs::FileExt as _;
+use std::io::Write;
 
-use nix::errno::Errno;
-use nix::unistd::{Whence, lseek};
-
-pub(crate) use super::digests::BLOCK;
-use super::digests::{PIECE, Prints, clip, digest, prints_of, unchanged};
-use super::index::UNKNOWN;
+use super::blocks::{BLOCK, PIECE, blocks, clip, fill, segments};
+use super::digests::{UNKNOWN, digest};
+use super::known::{Block, Content, unchanged};
+use super::marks::{Marks, Prints};
 use crate::error::{Error, Result};
 use crate::wire::{Digest, Frame, FrameWriter};
-
-/// A block with data at the receiver.
-#[derive(Clone, Debug)]
-pub(crate) struct Block {
-    /// Where it is in the file, counted in blocks.
-    pub(crate) number: u64,
-    pub(crate) digest: Digest,
-    /// `None`: when it differs all of it is sent.
-    pub(crate) prints: Option<Prints>,
-}
 
 /// What was sent of a file.
 #[derive(Default)]
@@ -50,7 +37,7 @@ pub(crate) fn send<W: Write>(
     path: &[u8],
     size: u64,
     there: &There<'_>,
-    prints: usize,
+    (marks, prints): (&Marks, usize),
     buffer: &mut Vec<u8>,
 ) -> Result<Sent> {
     buffer.resize(BLOCK as usize, 0);
@@ -59,7 +46,7 @@ pub(crate) fn send<W: Write>(
     let last = size.div_ceil(BLOCK);
     let old = there.blocks.iter();
     let mut old = old.filter(|block| block.number < last).peekable();
-    let same = unchanged(file, &segments, there.blocks);
+    let unchanged = unchanged(file, &segments, there.blocks, marks);
     for (number, pieces) in blocks(&segments) {
         // Blocks that the receiver has and that are holes now.
         while let Some(gone) = old.next_if(|known| known.number < number) {
@@ -68,7 +55,7 @@ pub(crate) fn send<W: Write>(
         let known = old.next_if(|known| known.number == number);
         if let Some(known) = known.filter(|known| {
             let printed = known.prints.is_some() || sent.blocks.len() >= prints;
-            printed && same.contains(&number)
+            printed && unchanged.contains(&number)
         }) {
             sent.blocks.push(known.clone());
             continue;
@@ -85,14 +72,18 @@ pub(crate) fn send<W: Write>(
             sent.torn = true;
             sent.blocks.push(Block {
                 number,
-                digest: UNKNOWN,
+                content: Content::Unknown,
                 prints: None,
             });
             continue;
         }
-        let digest = digest(&pieces, number, buffer);
-        let found = prints_of(&pieces, number, buffer);
-        if known.is_none_or(|known| known.digest != digest) {
+        let found = marks.of_pieces(&pieces, number, buffer);
+        let same = known.filter(|known| known.content.is(marks, &pieces, number, buffer));
+        let content = match same.map(|same| same.content) {
+            Some(sent @ Content::Sent(_)) => sent,
+            _ => Content::Sent(marks.of_block(&pieces, number, buffer)),
+        };
+        if same.is_none() {
             let prints = known.and_then(|known| known.prints.as_ref());
             for (from, to) in differing(prints, &found) {
                 let range = (number * BLOCK + from as u64, number * BLOCK + to as u64);
@@ -102,7 +93,7 @@ pub(crate) fn send<W: Write>(
         let keep = sent.blocks.len() < prints;
         sent.blocks.push(Block {
             number,
-            digest,
+            content,
             prints: keep.then_some(found),
         });
     }
@@ -160,8 +151,8 @@ fn send_range<W: Write>(
     Ok(covered)
 }
 
-/// The blocks of `file` that have data, as [`send`] compares them; without prints.
-pub(crate) fn digests(file: &File, path: &[u8], size: u64) -> Result<Vec<Block>> {
+/// The blocks of `file` that have data, by number.
+pub(crate) fn digests(file: &File, path: &[u8], size: u64) -> Result<Vec<(u64, Digest)>> {
     let mut buffer = vec![0; BLOCK as usize];
     let segments = segments(file, size).map_err(|e| Error::io("find the holes of", path, e))?;
     let mut found = Vec::new();
@@ -171,11 +162,7 @@ pub(crate) fn digests(file: &File, path: &[u8], size: u64) -> Result<Vec<Block>>
             Some(_) => digest(&pieces, number, &buffer),
             None => UNKNOWN,
         };
-        found.push(Block {
-            number,
-            digest,
-            prints: None,
-        });
+        found.push((number, digest));
     }
     Ok(found)
 }
@@ -186,80 +173,3 @@ fn punch<W: Write>(out: &mut FrameWriter<W>, offset: u64, length: u64, size: u64
         length: length.min(size - offset),
     })
 }
-
-/// Reads the pieces of a block to their places in the buffer; returns where the last read byte
-/// lies, or `None` after an error (EIO and the like end up as a torn file, retried next round).
-pub(super) fn fill(
-    file: &File,
-    pieces: &[(u64, u64)],
-    number: u64,
-    buffer: &mut [u8],
-) -> Option<usize> {
-    let mut reached = 0;
-    for (start, end) in pieces {
-        let from = (start - number * BLOCK) as usize;
-        let to = (end - number * BLOCK) as usize;
-        reached = from;
-        while reached < to {
-            let offset = number * BLOCK + reached as u64;
-            match file.read_at(&mut buffer[reached..to], offset) {
-                Ok(0) => return Some(reached),
-                Ok(count) => reached += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => return None,
-            }
-        }
-    }
-    Some(reached)
-}
-
-/// Ranges with data, clipped to `size` (lseek(2), SEEK_DATA and SEEK_HOLE).
-fn segments(file: &File, size: u64) -> Result<Vec<(u64, u64)>, Errno> {
-    let mut found = Vec::new();
-    let mut at = 0;
-    while at < size {
-        let start = match lseek(file, at as i64, Whence::SeekData) {
-            Ok(start) => start as u64,
-            // No data up to the end.
-            Err(Errno::ENXIO) => break,
-            // The file system does not know holes.
-            Err(Errno::EINVAL) if at == 0 => return Ok(vec![(0, size)]),
-            Err(errno) => return Err(errno),
-        };
-        if start >= size {
-            break;
-        }
-        let end = match lseek(file, start as i64, Whence::SeekHole) {
-            Ok(end) => (end as u64).min(size),
-            // Truncated in between.
-            Err(Errno::ENXIO) => break,
-            Err(errno) => return Err(errno),
-        };
-        found.push((start, end));
-        at = end;
-    }
-    Ok(found)
-}
-
-/// Cuts segments into blocks; yields each block that has data with its pieces.
-pub(super) fn blocks(segments: &[(u64, u64)]) -> impl Iterator<Item = (u64, Vec<(u64, u64)>)> + '_ {
-    let mut cut = segments.iter().flat_map(|&(start, end)| {
-        (start / BLOCK..end.div_ceil(BLOCK))
-            .map(move |number| (start.max(number * BLOCK), end.min((number + 1) * BLOCK)))
-    });
-    let mut ahead = cut.next();
-    std::iter::from_fn(move || {
-        let first = ahead?;
-        let number = first.0 / BLOCK;
-        let mut pieces = vec![first];
-        ahead = cut.next();
-        while let Some(piece) = ahead.filter(|piece| piece.0 / BLOCK == number) {
-            pieces.push(piece);
-            ahead = cut.next();
-        }
-        Some((number, pieces))
-    })
-}
-
-#[cfg(test)]
-mod tests;

@@ -13,8 +13,8 @@ use std::path::Path;
 
 use nix::fcntl::OFlag;
 
-use super::content::Block;
 use super::index::{Index, Inode, RelPath};
+use super::known::{Block, Content};
 use super::scan::{Scan, is_race, scan};
 use super::{content, meta};
 use crate::beneath::{Root, STAGING, check_path};
@@ -55,9 +55,9 @@ pub fn have(root: &Path, limit: usize) -> Result<Option<Vec<u8>>> {
         list.put_u64(entry.stat.st_rdev);
         list.put_u32(group);
         list.put_u32(blocks.len() as u32);
-        for block in blocks {
-            list.put_u64(block.number);
-            list.extend_from_slice(&block.digest);
+        for (number, digest) in blocks {
+            list.put_u64(number);
+            list.extend_from_slice(&digest);
         }
         if list.len() > MAX_LIST {
             return Ok(None);
@@ -152,7 +152,7 @@ fn entry(cursor: &mut Cursor<'_>) -> Result<Entry> {
         }
         blocks.push(Block {
             number,
-            digest: cursor.array()?,
+            content: Content::Listed(cursor.array()?),
             prints: None,
         });
     }

@@ -2,16 +2,12 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::content::Block;
-use crate::wire::{Digest, Time};
+use super::known::Block;
+use crate::wire::Time;
 
 /// A path relative to the tree's root; empty for the root. Sorted, a directory comes before what
 /// is in it.
 pub(crate) type RelPath = Box<[u8]>;
-
-/// The digest of a block whose content at the receiver is not known. No BLAKE3 digest of a block
-/// will be this one.
-pub(crate) const UNKNOWN: Digest = [0xff; 32];
 
 /// An inode that the receiver has.
 #[derive(Clone, Debug)]

@@ -12,6 +12,7 @@ use nix::sys::stat::{FileStat, fstat};
 
 use super::content::There;
 use super::index::{Index, Inode, RelPath};
+use super::marks::Marks;
 use super::plan::{Group, Place, Plan};
 use super::scan::{Scan, is_race};
 use super::{RoundSummary, content, meta};
@@ -28,6 +29,7 @@ pub(crate) struct Sending<'a, W: Write> {
     pub(super) root: &'a Root,
     pub(super) out: &'a mut FrameWriter<W>,
     pub(super) live: bool,
+    pub(super) marks: &'a Marks,
     pub(super) old: Index,
     pub(super) index: Index,
     pub(super) summary: RoundSummary,
@@ -177,9 +179,9 @@ impl<W: Write> Sending<'_, W> {
             update,
             blocks: known.map_or(&[][..], |known| &known.blocks),
         };
-        let prints = MAX_PRINTS.saturating_sub(self.blocks);
+        let marks = (self.marks, MAX_PRINTS.saturating_sub(self.blocks));
         let buffer = &mut self.buffer;
-        let sent = content::send(self.out, file, to, size, &there, prints, buffer)?;
+        let sent = content::send(self.out, file, to, size, &there, marks, buffer)?;
         self.attributes(file.as_fd(), stat, to)?;
         self.summary.content_bytes += sent.bytes;
         if sent.torn && !self.live {
