@@ -19,6 +19,8 @@ use crate::error::{Error, Result};
 
 /// Packets read before another task gets its turn.
 const TURN: usize = 128;
+/// Turns that empty a full TUN, of 5000 packets.
+const FULL: usize = 40;
 
 /// The packets of one pod. Clones are the same pump; it ends with [`Pump::give_back`], when
 /// the device is removed, or when the last clone is gone.
@@ -209,10 +211,14 @@ impl Inner {
         Ok(())
     }
 
-    /// Read everything that waits.
+    /// Read everything that waits. What comes meanwhile is not waited for, or this may not end.
     fn read_waiting(&self) {
         let mut buffer = vec![0; 1 << 16];
-        while self.read_turn(&mut buffer).is_ok() {}
+        for _ in 0..FULL {
+            if self.read_turn(&mut buffer).is_err() {
+                return;
+            }
+        }
     }
 }
 
