@@ -3,7 +3,7 @@
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use mycedrive_integration::{Node, Pod, RunningPod, Testbed};
@@ -47,6 +47,12 @@ pub fn all() -> Vec<Scenario> {
         }),
         Scenario::new("connections::close_with_first_pod", |testbed| {
             closes_with_old_pod(testbed, 4, &["b", "c"])
+        }),
+        Scenario::new("connections::old_pod_goes_source_hangs", |testbed| {
+            old_pod_goes_although_one_hangs(testbed, "a")
+        }),
+        Scenario::new("connections::old_pod_goes_destination_hangs", |testbed| {
+            old_pod_goes_although_one_hangs(testbed, "b")
         }),
     ]
 }
@@ -150,5 +156,27 @@ fn closes_with_old_pod(testbed: &Testbed, version: u8, path: &[&str]) -> Result<
     was_reset(silent).context("client on a third node")?;
     was_reset(on_the_source).context("client on the source")?;
     ended(last, here, 2)?;
+    echo(&mut stays)
+}
+
+/// A daemon that does not answer keeps no pod from its end. Clients hear nothing then; the program
+/// hears of it when the daemon goes on.
+fn old_pod_goes_although_one_hangs(testbed: &Testbed, hangs: &str) -> Result<()> {
+    need_daemon(testbed)?;
+    let (a, b, outside) = three(testbed)?;
+    let source = a.run_pod(&pod())?;
+    let mut silent = connect(outside, &source, 4)?;
+    let destination = migrate(a, b, &pod())?;
+    echo(&mut silent)?;
+    let mut stays = connect(outside, &destination, 4)?;
+    let hangs = testbed.node(hangs)?;
+    hangs.sh("pkill -STOP -x mycedrive")?;
+    let begun = Instant::now();
+    let stopped = a.stop_pod(&source, GRACE);
+    let took = begun.elapsed();
+    hangs.sh("pkill -CONT -x mycedrive")?;
+    stopped?;
+    ensure!(took < PATIENCE, "the old pod took {took:?} to go");
+    ended(b, &destination, 1)?;
     echo(&mut stays)
 }

@@ -249,12 +249,7 @@ impl Shim {
 
     /// Destination: the addresses of this route are no longer needed.
     pub async fn drop_route(&self, migration: &str, route: usize, limit: Duration) -> Result<()> {
-        let request = DropRouteRequest {
-            migration_id: migration.to_owned(),
-            route: route as u32,
-            ..DropRouteRequest::default()
-        };
-        call!(self, limit, "DropRoute", drop_route, request).map(drop)
+        self.end_route(migration, route, false, limit).await
     }
 
     /// Destination: the connections of this route end, its addresses stay for a moment.
@@ -264,10 +259,20 @@ impl Shim {
         route: usize,
         limit: Duration,
     ) -> Result<()> {
+        self.end_route(migration, route, true, limit).await
+    }
+
+    async fn end_route(
+        &self,
+        migration: &str,
+        route: usize,
+        keep_addresses: bool,
+        limit: Duration,
+    ) -> Result<()> {
         let request = DropRouteRequest {
             migration_id: migration.to_owned(),
             route: route as u32,
-            keep_addresses: true,
+            keep_addresses,
             ..DropRouteRequest::default()
         };
         call!(self, limit, "DropRoute", drop_route, request).map(drop)

@@ -10,7 +10,7 @@ use mycedrive_proto::node::arrive_reply::Outcome;
 use mycedrive_proto::node::{ArriveRequest, LeaveRequest};
 use protobuf::MessageField;
 
-use super::state::{DestinationStage, Migration, SourceStage};
+use super::state::{DestinationStage, Migration, Source, SourceStage};
 use super::{Migrator, blocking, daemon};
 use crate::container::Container;
 use crate::error::{Error, Result};
@@ -46,13 +46,17 @@ pub fn away(pod: &Pod) -> Option<Away> {
     if let Some(away) = uid.and_then(|uid| away::read(&daemon::run_directory(), uid)) {
         return Some(away);
     }
-    match &*pod.migration.state() {
-        // A parked image that was given up is no obstacle.
+    moved(&pod.migration.state()).map(|source| Away::Moved {
+        migration: source.id.clone(),
+        destination: source.destination.clone(),
+    })
+}
+
+/// How a pod moved away that is held here. A parked image that was given up is no obstacle.
+fn moved(state: &Migration) -> Option<&Source> {
+    match state {
         Migration::Source(source) if source.stage == SourceStage::Held && !source.parked => {
-            Some(Away::Moved {
-                migration: source.id.clone(),
-                destination: source.destination.clone(),
-            })
+            Some(source)
         }
         _ => None,
     }
@@ -174,9 +178,8 @@ pub fn leave(pod: &Arc<Pod>, container: &Container, pod_gone: bool) {
 /// The sandbox is about to be killed, and its network goes next: waits until the peers of
 /// connections that moved away have heard of their end, for a moment at most.
 pub async fn going(pod: &Arc<Pod>, sandbox: &Container) {
-    let held = matches!(&*pod.migration.state(),
-        Migration::Source(source) if source.stage == SourceStage::Held && !source.parked);
-    if let Some(request) = leaving(pod, sandbox).filter(|_| held) {
+    let moved = moved(&pod.migration.state()).is_some();
+    if let Some(request) = leaving(pod, sandbox).filter(|_| moved) {
         daemon::leave(LeaveRequest {
             pod_going: true,
             ..request
