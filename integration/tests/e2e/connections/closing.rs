@@ -54,6 +54,7 @@ pub fn all() -> Vec<Scenario> {
         Scenario::new("connections::old_pod_goes_destination_hangs", |testbed| {
             old_pod_goes_although_one_hangs(testbed, "b")
         }),
+        Scenario::new("connections::old_pod_goes_its_shim_dies", its_shim_dies),
     ]
 }
 
@@ -177,6 +178,34 @@ fn old_pod_goes_although_one_hangs(testbed: &Testbed, hangs: &str) -> Result<()>
     hangs.sh("pkill -CONT -x mycedrive")?;
     stopped?;
     ensure!(took < PATIENCE, "the old pod took {took:?} to go");
+    ended(b, &destination, 1)?;
+    echo(&mut stays)
+}
+
+/// It dies while it waits for the destination's last words.
+fn its_shim_dies(testbed: &Testbed) -> Result<()> {
+    need_daemon(testbed)?;
+    let (a, b, outside) = three(testbed)?;
+    let source = a.run_pod(&pod())?;
+    let mut silent = connect(outside, &source, 4)?;
+    let destination = migrate(a, b, &pod())?;
+    echo(&mut silent)?;
+    let mut stays = connect(outside, &destination, 4)?;
+    b.sh("pkill -STOP -x mycedrive")?;
+    let killed = std::thread::scope(|scope| {
+        let stopping = scope.spawn(|| a.stop_pod(&source, GRACE));
+        std::thread::sleep(Duration::from_millis(600));
+        let killed = a.sh("pkill -KILL -f '^[^ ]*containerd-shim-mycedrive-v2 '");
+        // It fails with its shim.
+        let _ = stopping.join();
+        killed
+    });
+    b.sh("pkill -CONT -x mycedrive")?;
+    killed?;
+    // kubelet asks until containerd has cleaned up after the shim.
+    expect::soon("the end of the old pod", 20, || {
+        Ok(a.stop_pod(&source, GRACE).is_ok())
+    })?;
     ended(b, &destination, 1)?;
     echo(&mut stays)
 }
